@@ -1,0 +1,55 @@
+"""Theory of self-normalizing networks in float64: moments, fixed points, constants, gradients.
+
+NumPy and SciPy only. Numbers in give floats or frozen dataclasses out; arrays broadcast.
+"""
+
+from __future__ import annotations
+
+from selfnorm.theory._activation_type import Activation
+from selfnorm.theory._activations import activation, activation_names
+from selfnorm.theory._box import Box
+from selfnorm.theory._certificate import certify
+from selfnorm.theory._certificate_basin import certify_fixed_point
+from selfnorm.theory._certificate_result import Certificate, CertificatePart, Counterexample
+from selfnorm.theory._checker import CheckResult, check_certificate
+from selfnorm.theory._depth import DepthMatch, match_depth
+from selfnorm.theory._digits import SELUDigits, solve_digits
+from selfnorm.theory._dropout import Affine, alpha_dropout_affine, gradient_neutral_dropout
+from selfnorm.theory._fixed_point import FixedPoint, fixed_point
+from selfnorm.theory._gradients import gradient_gain
+from selfnorm.theory._moments import Moments, moment_jacobian, moment_map, moments
+from selfnorm.theory._predict import Layer, Trajectory, predict
+from selfnorm.theory._solve import SELUConstants, solve
+
+__all__ = [
+    "Activation",
+    "Affine",
+    "Box",
+    "Certificate",
+    "CertificatePart",
+    "CheckResult",
+    "Counterexample",
+    "DepthMatch",
+    "FixedPoint",
+    "Layer",
+    "Moments",
+    "SELUConstants",
+    "SELUDigits",
+    "Trajectory",
+    "activation",
+    "activation_names",
+    "alpha_dropout_affine",
+    "certify",
+    "certify_fixed_point",
+    "check_certificate",
+    "fixed_point",
+    "gradient_gain",
+    "gradient_neutral_dropout",
+    "match_depth",
+    "moment_jacobian",
+    "moment_map",
+    "moments",
+    "predict",
+    "solve",
+    "solve_digits",
+]
