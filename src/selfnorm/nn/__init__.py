@@ -1,0 +1,10 @@
+"""Modules for self-normalizing networks in PyTorch."""
+
+from __future__ import annotations
+
+from selfnorm.nn._activations import ELU, SELU
+from selfnorm.nn._dropout import AlphaDropout
+from selfnorm.nn._linear import LinearSELU
+from selfnorm.nn._snn import SNN
+
+__all__ = ["ELU", "SELU", "SNN", "AlphaDropout", "LinearSELU"]

@@ -1,0 +1,35 @@
+"""What module constructors refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from selfnorm.errors import DomainError
+
+__all__ = ["check_dims", "check_rate", "check_size"]
+
+
+def check_dims(name: str, value: Sequence[int]) -> tuple[int, ...]:
+    """Return integers as a tuple; refuse anything else. Their range depends on the tensor."""
+    if not isinstance(value, tuple | list) or not all(type(dim) is int for dim in value):
+        raise DomainError(
+            f"{name} must be a sequence of integers, as (2, 3), however: {name}={value!r}"
+        )
+    return tuple(value)
+
+
+def check_size(name: str, value: int, least: int) -> int:
+    """Return an integer of at least ``least``; refuse anything else."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise DomainError(f"{name} must be an integer, {least} or more, however: {name}={value!r}")
+    return value
+
+
+def check_rate(name: str, value: float) -> float:
+    """Return a probability of dropping as a float; refuse anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise DomainError(
+            f"{name} is the probability of dropping, a number in [0, 1], however: "
+            f"{name}={value!r}; 0 drops nothing, 0.05 is the usual rate"
+        )
+    return float(value)
