@@ -1,0 +1,37 @@
+"""Reports: one self-contained HTML file from plain records.
+
+Parts of a page (:class:`Page`, :class:`Section`, :class:`Table`) and pictures
+(:func:`line_chart`, :func:`heatmap`). A page needs no network, no script and no other file; it
+reads well at 400 and at 1280 pixels, in light and dark and in print. Every text from outside is
+escaped.
+
+Nothing here knows what is reported; drawing needs matplotlib and jinja2
+(``pip install 'selfnorm[report]'``), which load only when a picture or a page is made.
+"""
+
+from __future__ import annotations
+
+from selfnorm.report._dependencies import require
+from selfnorm.report._figure import Figure
+from selfnorm.report._heatmap import heatmap
+from selfnorm.report._line_chart import line_chart
+from selfnorm.report._numbers import format_number
+from selfnorm.report._page import Page, Section
+from selfnorm.report._series import Panel, Series
+from selfnorm.report._style import Style, palette
+from selfnorm.report._table import Table
+
+__all__ = [
+    "Figure",
+    "Page",
+    "Panel",
+    "Section",
+    "Series",
+    "Style",
+    "Table",
+    "format_number",
+    "heatmap",
+    "line_chart",
+    "palette",
+    "require",
+]
