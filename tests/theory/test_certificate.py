@@ -284,7 +284,13 @@ def checker_test(box: Box, bound: float, metric: Metric, leaf: Rectangle) -> boo
 @pytest.mark.parametrize(
     ("weight_sum", "mean_weight"),
     # Each choice lets one entry or one column of the Jacobian dominate its norm.
-    [((-1e-3, 2e-3), 1e-3), ((-1e-3, 1e-3), 1e3), ((-50, 20), 50), ((-2, 90), 1e-2)],
+    [
+        ((-1e-3, 2e-3), 1e-3),
+        ((-1e-3, 1e-3), 1e3),
+        ((-50, 20), 50),
+        ((-2, 90), 1e-2),
+        ((-1e-3, 1e-3), 0.3),
+    ],
 )
 @pytest.mark.parametrize("mean", [(-90, 90), (1e-4, 90)])
 def test_a_leaf_is_proven_just_above_its_corner_values_and_never_below(

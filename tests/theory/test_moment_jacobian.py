@@ -116,6 +116,15 @@ def test_identity_and_relu_obey_euler(x: float, y: float) -> None:
         assert y * j[1, 0] + 2 * x * j[1, 1] == pytest.approx(2 * m.var, rel=1e-10, abs=1e-13)
 
 
+def test_where_the_function_is_flat_to_rounding() -> None:
+    """The derivative of tanh is 1e-26 at 30: nothing to integrate, and no reason to refuse."""
+    np.testing.assert_allclose(moment_jacobian("tanh", 30.0, 0.5, weight_sum=1.0), 0.0, atol=1e-20)
+    slope = 1.0 / np.hypot(1.0, 1e3)
+    found = moment_jacobian("asinh", 1e3, 1e-12, weight_sum=1.0)
+    assert found[0, 0] == pytest.approx(slope, rel=1e-6)
+    assert found[1, 1] == pytest.approx(slope**2, rel=1e-4)
+
+
 def test_shapes() -> None:
     j = moment_jacobian("tanh", np.zeros((3, 1)), [0.5, 2.0], weight_sum=0.3)
     assert j.shape == (3, 2, 2, 2)

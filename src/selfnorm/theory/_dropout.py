@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from selfnorm.constants import SATURATION01
-from selfnorm.theory._solve import solve
+from selfnorm.theory._gradients import gradient_gain
 from selfnorm.theory._validation import positive_number, probability, real_number
 
 
@@ -113,5 +113,4 @@ def gradient_neutral_dropout() -> float:
     >>> round(gradient_neutral_dropout(), 7)
     0.0231566
     """
-    standard = solve()
-    return (standard.chi - 1.0) / standard.saturation**2
+    return float((gradient_gain("selu") - 1.0) / SATURATION01**2)
