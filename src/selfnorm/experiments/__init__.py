@@ -1,0 +1,24 @@
+"""Experiments: each is one function that trains, measures and writes a report.
+
+Needs torch and scikit-learn (``pip install 'selfnorm[experiments]'``).
+"""
+
+from __future__ import annotations
+
+from selfnorm.experiments._arms import ARMS
+from selfnorm.experiments._data import Dataset, load_data
+from selfnorm.experiments._fifty_layers import fifty_layers
+from selfnorm.experiments._fixed_point import fixed_point
+from selfnorm.experiments._progress import ProgressCallback, ProgressEvent
+from selfnorm.experiments._records import ExperimentResult
+
+__all__ = [
+    "ARMS",
+    "Dataset",
+    "ExperimentResult",
+    "ProgressCallback",
+    "ProgressEvent",
+    "fifty_layers",
+    "fixed_point",
+    "load_data",
+]

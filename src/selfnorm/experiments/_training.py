@@ -1,0 +1,144 @@
+"""The training loop of the experiments: eager PyTorch, SGD with momentum, no hidden help."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+__all__ = ["MOMENTUM", "History", "Rows", "Schedule", "accuracy_of", "as_rows", "train"]
+
+MOMENTUM: Final = 0.9
+_EVALUATION_ROWS: Final = 2000
+
+Rows = tuple[torch.Tensor, torch.Tensor]
+Schedule = Literal["constant", "cosine"]
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """What one training left behind.
+
+    Attributes
+    ----------
+    accuracy, loss : list of float or None
+        After each epoch: accuracy on the held-out rows, and mean training loss of the epoch in
+        nats. None from the epoch in which the loss stopped being finite.
+    seconds : float
+        Wall time, evaluation included.
+    diverged : dict or None
+        ``{"epoch": …, "step": …}``, counted from 1, of the first loss that was not finite.
+    """
+
+    accuracy: list[float | None]
+    loss: list[float | None]
+    seconds: float
+    diverged: dict[str, int] | None
+
+
+def as_rows(X: NDArray[np.float32], y: NDArray[np.int64]) -> Rows:
+    """Return tensors that share memory with the arrays."""
+    return torch.from_numpy(np.ascontiguousarray(X)), torch.from_numpy(np.ascontiguousarray(y))
+
+
+def train(
+    model: nn.Module,
+    rows: Rows,
+    held_out: Rows,
+    *,
+    epochs: int,
+    batch_size: int,
+    lr: float,
+    generator: torch.Generator,
+    schedule: Schedule = "constant",
+    on_step: Callable[[int, float, float | None], None] | None = None,
+) -> History:
+    """Train by stochastic gradient descent with momentum 0.9 on the cross-entropy.
+
+    Each epoch visits the rows in a new order drawn from ``generator``; rows that do not fill the
+    last batch are left out. A loss that is not finite ends the training at once.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Maps (batch, n_features) to (batch, n_classes); trained in place.
+    rows, held_out : tuple of torch.Tensor
+        Inputs (n, n_features) and class numbers (n,) to train on and to measure accuracy on.
+    epochs, batch_size : int
+        At least 1; ``batch_size`` at most the number of rows.
+    lr : float
+        Learning rate of the first step.
+    generator : torch.Generator
+        Draws the order of the rows.
+    schedule : {"constant", "cosine"}
+        ``cosine``: step k of K uses ``lr · (1 + cos(π k / K)) / 2``.
+    on_step : callable, optional
+        Called as ``on_step(epoch, loss, accuracy)`` after each step; the accuracy is that of the
+        last finished epoch.
+
+    Returns
+    -------
+    History
+        Accuracy and loss by epoch.
+    """
+    started = time.perf_counter()
+    X, y = rows
+    steps_per_epoch = len(X) // batch_size
+    total = epochs * steps_per_epoch
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=MOMENTUM, fused=True)
+    accuracy: list[float | None] = []
+    loss: list[float | None] = []
+    diverged = None
+    done = 0
+    for epoch in range(1, epochs + 1):
+        model.train()
+        order = torch.randperm(len(X), generator=generator)
+        losses = []
+        for step in range(steps_per_epoch):
+            if schedule == "cosine":
+                optimizer.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * done / total)) / 2
+            batch = order[step * batch_size : (step + 1) * batch_size]
+            optimizer.zero_grad(set_to_none=True)
+            objective = nn.functional.cross_entropy(model(X[batch]), y[batch])
+            value = objective.item()
+            if not math.isfinite(value):
+                diverged = {"epoch": epoch, "step": done + 1}
+                break
+            objective.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            done += 1
+            losses.append(value)
+            if on_step is not None:
+                on_step(epoch, value, accuracy[-1] if accuracy else None)
+        if diverged:
+            break
+        score = accuracy_of(model, held_out)
+        if score is None:
+            diverged = {"epoch": epoch, "step": done}
+            break
+        accuracy.append(score)
+        loss.append(float(np.mean(losses)))
+    missing: list[float | None] = [None] * (epochs - len(accuracy))
+    return History(accuracy + missing, loss + missing, time.perf_counter() - started, diverged)
+
+
+def accuracy_of(model: nn.Module, rows: Rows) -> float | None:
+    """Return the share of right answers in eval mode, None if an answer is not finite."""
+    X, y = rows
+    model.eval()
+    right = 0
+    with torch.no_grad():
+        for start in range(0, len(X), _EVALUATION_ROWS):
+            logits = model(X[start : start + _EVALUATION_ROWS])
+            if not bool(torch.isfinite(logits).all()):
+                return None
+            hits = logits.argmax(dim=1) == y[start : start + _EVALUATION_ROWS]
+            right += int(hits.sum())
+    return right / len(X)
