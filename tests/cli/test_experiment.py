@@ -1,0 +1,86 @@
+"""``selfnorm experiment``: options reach the experiment, files are written, errors are one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from selfnorm import experiments
+
+TINY = ["--depth", "3", "--width", "16", "--epochs", "1", "--seeds", "1"]
+
+
+def test_fifty_layers(run, tmp_path: Path) -> None:
+    arms = "std-selu-lecun,raw-relu"
+    words = [*TINY, "--arms", arms, "--out", str(tmp_path), "--json", str(tmp_path / "copy.json")]
+    outcome = run("experiment", "fifty-layers", *words)
+    assert outcome.code == 0
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert record == json.loads((tmp_path / "copy.json").read_text())
+    assert record["config"]["depth"] == 3
+    assert [len(arm["layers"]) for arm in record["arms"]] == [3, 3]
+    assert (tmp_path / "report.html").read_text().lower().startswith("<!doctype html>")
+    assert str(tmp_path / "report.html") in outcome.out
+    # Not a terminal: one line per arm on stderr.
+    assert [line.split(":")[0] for line in outcome.err.splitlines()] == [
+        "[1/2] raw-relu",
+        "[2/2] std-selu-lecun",
+    ]
+
+
+def test_json_to_stdout_is_json_alone(run, tmp_path: Path) -> None:
+    words = [*TINY, "--arms", "std-selu-lecun", "--out", str(tmp_path), "--json", "-"]
+    outcome = run("experiment", "fifty-layers", *words)
+    assert json.loads(outcome.out)["arms"][0]["name"] == "std-selu-lecun"
+
+
+def test_the_table_fits_a_terminal(run, tmp_path: Path) -> None:
+    outcome = run("experiment", "fifty-layers", *TINY, "--out", str(tmp_path))
+    table, _, _ = outcome.out.partition("\n\n")
+    assert len(table.splitlines()) == 1 + len(experiments.ARMS)
+    assert max(map(len, table.splitlines())) <= 80
+
+
+def test_fixed_point(run, tmp_path: Path) -> None:
+    words = ["--variances", "0.5", "--depths", "3,4", "--weights", "orthogonal", "--lrs", "0.01"]
+    sizes = ["--width", "16", "--epochs", "1", "--out", str(tmp_path)]
+    assert run("experiment", "fixed-point", *words, *sizes).code == 0
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert {arm["depth"] for arm in record["arms"]} == {3, 4}
+
+
+def test_interrupting_keeps_what_is_finished(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiments, "fifty_layers", interrupted)
+    outcome = run("experiment", "fifty-layers", "--out", str(tmp_path))
+    assert outcome.code == 130
+    assert str(tmp_path) in outcome.err
+    assert "goes on from there" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["no-such"], 2, "No such command"),
+        (["fifty-layers", "--depth", "0"], 2, "depth"),
+        (["fifty-layers", "--depth", "x"], 2, "not a valid integer"),
+        (["fifty-layers", "--arms", "std-relu,foo"], 2, "std-relu"),
+        (["fifty-layers", "--data", "imagenet"], 2, "imagenet"),
+        (["fifty-layers", "--data", "mnist", "--data-dir", "/no/such"], 1, "/no/such"),
+        (["fifty-layers", "--lr", "nan"], 2, "lr"),
+        (["fifty-layers", "--train-size", "100000"], 1, "train_size"),
+        (["fifty-layers", "--default-init", "xavier"], 2, "xavier"),
+        (["fifty-layers", "--out", "/proc/nowhere"], 2, "/proc/nowhere"),
+        (["fixed-point", "--variances", "1,x"], 2, "numbers separated by commas"),
+        (["fixed-point", "--depths", "1.5"], 2, "whole numbers"),
+        (["fixed-point", "--variances", "-1"], 2, "variances"),
+    ],
+)
+def test_bad_input(refused, words, code, message) -> None:
+    assert message in refused(code, "experiment", *words)
