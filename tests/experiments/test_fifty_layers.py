@@ -96,7 +96,7 @@ def test_page_names_every_arm_and_is_self_contained(tiny):
 def test_page_says_the_accuracies_of_the_record(tiny):
     page = html.unescape(tiny[0].report_path.read_text())
     best = max(tiny[0].record["arms"], key=lambda arm: arm["accuracy"][-1])
-    assert f"{best['name']} ends at {100 * best['accuracy'][-1]:.1f} %" in page
+    assert f"{best['name']} ends at {100 * best['accuracy'][-1]:.1f}\N{NO-BREAK SPACE}%" in page
 
 
 def test_the_same_seed_gives_the_same_record(tiny):

@@ -7,6 +7,7 @@ from selfnorm.report._text import checked_text, plain, text_width, wrapped
 
 
 def test_plain_keeps_what_a_document_may_hold() -> None:
+    assert plain("93.1\u00a0% \u00a0of") == "93.1\u00a0% \u00a0of"
     assert plain("  <b>ζ  =\n1.5</b> 日本 👩‍🔬 ") == "<b>ζ = 1.5</b> 日本 👩‍🔬"
 
 

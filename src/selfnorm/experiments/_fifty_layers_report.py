@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from selfnorm import theory
 from selfnorm.experiments._fifty_layers_words import (
@@ -269,10 +270,17 @@ def _activations(depth: int) -> Section:
                     "Derivative",
                     "input",
                     "slope",
-                    [Series(n, x, f.derivative(x)) for n, f in shown.items()],
+                    [Series(n, x, _slope(f, x)) for n, f in shown.items()],
                 ),
             ],
             alt="ReLU, leaky ReLU, parametric ReLU, ELU and SELU, and their derivatives",
         ),
         see=text,
     )
+
+
+def _slope(f: theory.Activation, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return f' with a gap at each jump, which a line would bridge."""
+    at_kink = np.isclose(x[:, None], np.array(f.kinks), atol=1e-9).any(axis=1)
+    slope: NDArray[np.float64] = np.where(at_kink, np.nan, f.derivative(x))
+    return slope

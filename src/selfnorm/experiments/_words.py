@@ -11,8 +11,8 @@ __all__ = ["accuracy_with_spread", "chance_limit", "listed", "outcome", "percent
 
 
 def percent(value: float) -> str:
-    """Write a share as a percentage: ``0.9312`` gives ``93.1 %``."""
-    return f"{100 * value:.1f} %"
+    """Write a share as a percentage: ``0.9312`` gives ``93.1 %``, which no line break parts."""
+    return f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
 
 
 def listed(words: Iterable[str]) -> str:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from typing import Final
 
 from selfnorm.errors import DomainError
 
 __all__ = ["checked_text", "plain", "text_width", "wrapped"]
 
+_BREAKABLE: Final = re.compile(r"[^\S\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}]+")
+
 
 def plain(text: str) -> str:
     """Return one line that any XML or HTML document may hold.
 
-    Runs of white space become one space; control characters, lone surrogates, non-characters and
-    the marks that turn the direction of the following text become U+FFFD. Escaping is the
-    writer's task.
+    Runs of white space become one space, no-break spaces stay; control characters, lone
+    surrogates, non-characters and the marks that turn the direction of the following text become
+    U+FFFD. Escaping is the writer's task.
     """
-    return "".join("\ufffd" if _forbidden(c) else c for c in " ".join(text.split()))
+    line = _BREAKABLE.sub(" ", text).strip()
+    return "".join("\ufffd" if _forbidden(c) else c for c in line)
 
 
 def _forbidden(character: str) -> bool:
@@ -56,7 +61,7 @@ def text_width(text: str, size: float, *, bold: bool = False) -> float:
 def wrapped(text: str, width: float, size: float, *, bold: bool = False) -> str:
     """Break a text into lines of at most ``width`` pixels, inside a word where one is too long."""
     lines = [""]
-    for word in text.split():
+    for word in _BREAKABLE.split(text):
         candidate = f"{lines[-1]} {word}".strip()
         if text_width(candidate, size, bold=bold) <= width:
             lines[-1] = candidate
