@@ -5,6 +5,7 @@ from __future__ import annotations
 from selfnorm.nn._activations import ELU, SELU
 from selfnorm.nn._dropout import AlphaDropout
 from selfnorm.nn._linear import LinearSELU
+from selfnorm.nn._self_normalized import SelfNormalized
 from selfnorm.nn._snn import SNN
 
-__all__ = ["ELU", "SELU", "SNN", "AlphaDropout", "LinearSELU"]
+__all__ = ["ELU", "SELU", "SNN", "AlphaDropout", "LinearSELU", "SelfNormalized"]

@@ -14,9 +14,10 @@ from selfnorm.theory._closed_forms import (
     exponential_above,
     exponential_below,
 )
+from selfnorm.theory._dropout import alpha_dropout_affine
 from selfnorm.theory._gaussian import Parts, parts_above, parts_below
 from selfnorm.theory._linear_algebra import spectral
-from selfnorm.theory._validation import Array, positive_number, real_number, require
+from selfnorm.theory._validation import Array, positive_number, probability, real_number, require
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,10 @@ class SELUConstants:
     stable : bool
         Whether the fixed point attracts: spectral_radius < 1.
     chi : float
-        Growth of the squared gradient norm per layer, weight_sumsq * E f'(z)^2.
+        Growth of the squared gradient norm per layer, weight_sumsq * E f'(z)^2, times
+        a^2 (1 - dropout) with dropout.
+    dropout : float
+        Probability of dropping for which the Jacobian, stability and chi hold.
 
     Examples
     --------
@@ -69,10 +73,16 @@ class SELUConstants:
     spectral_radius: float
     stable: bool
     chi: float
+    dropout: float = 0.0
 
 
 def solve(
-    mean: float = 0.0, var: float = 1.0, *, weight_sum: float = 0.0, weight_sumsq: float = 1.0
+    mean: float = 0.0,
+    var: float = 1.0,
+    *,
+    weight_sum: float = 0.0,
+    weight_sumsq: float = 1.0,
+    dropout: float = 0.0,
 ) -> SELUConstants:
     r"""Find SELU's constants that make (mean, var) a fixed point of the moment map.
 
@@ -81,6 +91,12 @@ def solve(
     M and S are the first and second moments of z on z > 0 and of e^z - 1 on z < 0. Eliminating
     the scale leaves a quadratic equation for alpha with one admissible root; for mean 0 it is
     alpha = -M_+/M_-, and for (0, 1) the constants of the paper (eq. 14).
+
+    Alpha dropout at rate p after the SELU, with the affine map (a, b) that keeps (mean, var),
+    changes neither the fixed point nor alpha and scale: keeping these moments is what it is made
+    for. It does change how the point behaves. With q = 1-p and s the saturation value, a deviation
+    (dm, dv) leaves the dropout as (a q dm, a^2 q (dv + 2 p (mean - s) dm)), which multiplies the
+    Jacobian from the left, and squared gradient norms are multiplied by a^2 q.
 
     Parameters
     ----------
@@ -92,6 +108,8 @@ def solve(
         Sum of a unit's weights (omega). It matters only where the target mean is not 0.
     weight_sumsq : float
         Sum of the squares of a unit's weights (tau), greater than 0.
+    dropout : float
+        Probability of dropping in the alpha dropout that follows, from 0 to 1.
 
     Returns
     -------
@@ -124,6 +142,9 @@ def solve(
     >>> selu = solve(-0.1, 2.0, weight_sum=1.0)
     >>> print(f"{selu.alpha:.13f} {selu.scale:.13f}")
     1.9769021954242 1.0738512396160
+    >>> selu = solve(dropout=0.05)  # the same alpha and scale
+    >>> print(f"{selu.alpha:.6f} {selu.chi:.6f} {selu.spectral_radius:.6f}")
+    1.673263 0.928136 0.691411
     """
     mean = real_number("mean", mean)
     var = positive_number("var", var, "a fixed point needs a variance to hold.")
@@ -139,6 +160,7 @@ def solve(
         "between 1e-300 and 1e300, and mean * weight_sum finite",
         "measure the inputs in other units.",
     )
+    p = probability("dropout", dropout)
     alpha, scale, central = design(mean, var, y, x)
     mean_y, mean_x, var_y, var_x = (float(entry[0]) for entry in derivatives(central))
     jacobian = np.array(
@@ -147,6 +169,13 @@ def solve(
             [var_y * weight_sum, var_x * weight_sumsq],
         ]
     )
+    chi = weight_sumsq * float(central.gain[0])
+    if p > 0.0:
+        a, _ = alpha_dropout_affine(p, mean=mean, var=var, saturation=-scale * alpha)
+        kept = a * a * (1.0 - p)
+        pull = 2.0 * p * (mean + scale * alpha)
+        jacobian = np.array([[a * (1.0 - p), 0.0], [kept * pull, kept]]) @ jacobian
+        chi *= kept
     norm, radius = spectral(jacobian)
     return SELUConstants(
         alpha=alpha,
@@ -160,7 +189,8 @@ def solve(
         spectral_norm=norm,
         spectral_radius=radius,
         stable=radius < 1.0,
-        chi=weight_sumsq * float(central.gain[0]),
+        chi=chi,
+        dropout=p,
     )
 
 
