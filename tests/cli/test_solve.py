@@ -34,6 +34,13 @@ def test_depth(run) -> None:
     assert record["chi"] ** 100 == pytest.approx(2.718281828, rel=1e-6)
 
 
+def test_dropout(run) -> None:
+    # chi a^2 (1 - p) at p = .05 is .928: gradients shrink
+    assert json.loads(run("solve", "--dropout", "0.05", "--json").out)["chi"] == pytest.approx(
+        0.928, abs=5e-4
+    )
+
+
 def test_another_activation(run) -> None:
     record = json.loads(run("solve", "--activation", "tanh", "--weight-sumsq", "2", "--json").out)
     assert record["mean"] == pytest.approx(0.0, abs=1e-9)
@@ -50,6 +57,8 @@ def test_another_activation(run) -> None:
         (["solve", "--activation", "selo"], 2, "selo"),
         (["solve", "--activation", "gelu", "--var", "1"], 2, "only SELU"),
         (["solve", "--depth", "10", "--var", "1"], 2, "--depth chooses the target"),
+        (["solve", "--depth", "9", "--dropout", "0.1"], 2, "no dropout"),
+        (["solve", "--dropout", "1.5"], 2, "dropout"),
         (["solve", "--depth", "0"], 2, "depth"),
         (["solv"], 2, "No such command"),
         (["solve", "--activation", "relu", "--weight-sumsq", "3"], 1, "fixed point"),

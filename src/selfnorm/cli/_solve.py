@@ -23,6 +23,7 @@ from selfnorm import theory
 @click.option(
     "--depth", type=int, help="Choose the target variance for this depth instead (SELU only)."
 )
+@click.option("--dropout", type=float, help="Rate of alpha dropout after it (SELU only).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def solve(
     activation: str,
@@ -31,6 +32,7 @@ def solve(
     weight_sum: float,
     weight_sumsq: float,
     depth: int | None,
+    dropout: float | None,
     as_json: bool,
 ) -> None:
     """Solve for the constants of SELU that hold a target mean and variance.
@@ -38,23 +40,23 @@ def solve(
     For any other activation: find its fixed point and tell whether it attracts.
     """
     if activation != "selu":
-        given = {"--mean": mean, "--var": var, "--depth": depth}
+        given = {"--mean": mean, "--var": var, "--depth": depth, "--dropout": dropout}
         wrong = [name for name, value in given.items() if value is not None]
         if wrong:
             raise click.UsageError(
-                f"{', '.join(wrong)} asks for constants that reach a target, and only SELU has "
-                f"them, however: --activation {activation}; leave the target out to find the "
-                "fixed point of this activation."
+                f"{', '.join(wrong)} belongs to constants that reach a target, and only SELU has "
+                f"them, however: --activation {activation}; leave it out to find the fixed point "
+                "of this activation."
             )
         result: Any = theory.fixed_point(
             activation, weight_sum=weight_sum, weight_sumsq=weight_sumsq
         )
         title = f"fixed point of {activation}"
     elif depth is not None:
-        if mean is not None or var is not None or weight_sum != 0.0 or weight_sumsq != 1.0:
+        if (mean, var, dropout, weight_sum, weight_sumsq) != (None, None, None, 0.0, 1.0):
             raise click.UsageError(
-                "--depth chooses the target itself (mean 0, weight sum 0, weight sum of squares 1);"
-                " leave the other targets out."
+                "--depth chooses the target itself (mean 0, weight sum 0, weight sum of squares 1,"
+                " no dropout); leave the other options out."
             )
         result = theory.match_depth(depth)
         title = f"SELU matched to depth {depth}"
@@ -64,6 +66,7 @@ def solve(
             1.0 if var is None else var,
             weight_sum=weight_sum,
             weight_sumsq=weight_sumsq,
+            dropout=dropout or 0.0,
         )
         title = "SELU"
     record = plain(dataclasses.asdict(result))
