@@ -154,7 +154,7 @@ def test_a_page_names_what_is_wrong(options: dict[str, object], message: str) ->
         ({"see": ""}, "see must not be blank"),
         ({"paragraphs": "one"}, "paragraphs must be a sequence of str, however: paragraphs='one'"),
         ({"paragraphs": [1]}, "paragraph must be a str"),
-        ({"figure": "x"}, "section 'H': figure must be a Figure, however: figure='x'"),
+        ({"figure": "x"}, "section 'H': figure must be a Figure or Choice, however: figure='x'"),
         ({"table": [[1]]}, "section 'H': table must be a Table"),
     ],
 )

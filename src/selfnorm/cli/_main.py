@@ -19,6 +19,11 @@ COMMANDS: Final = {
     "certify": ("selfnorm.cli._certify", "certify", "Prove the theorems, or check a stored proof."),
     "experiment": ("selfnorm.cli._experiment", "experiment", "Run a published or new experiment."),
     "solve": ("selfnorm.cli._solve", "solve", "Constants and stability for a fixed point."),
+    "theory-report": (
+        "selfnorm.cli._theory_report",
+        "theory_report",
+        "Pictures and proofs of the theory in one HTML file.",
+    ),
 }
 
 

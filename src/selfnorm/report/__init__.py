@@ -1,16 +1,17 @@
 """Reports: one self-contained HTML file from plain records.
 
-Parts of a page (:class:`Page`, :class:`Section`, :class:`Table`) and pictures
-(:func:`line_chart`, :func:`heatmap`). A page needs no network, no script and no other file; it
-reads well at 400 and at 1280 pixels, in light and dark and in print. Every text from outside is
-escaped.
+Parts of a page (:class:`Page`, :class:`Section`, :class:`Table`, :class:`Choice`) and pictures
+(:func:`line_chart`, :func:`heatmap`, :func:`vector_field`). A page needs no network, no script and
+no other file; it reads well at 400 and at 1280 pixels, in light and dark and in print. Every text
+from outside is escaped.
 
-Nothing here knows what is reported; drawing needs matplotlib and jinja2
-(``pip install 'selfnorm[report]'``), which load only when a picture or a page is made.
+One page is made here as well, that of the theory: :func:`theory_report`. Drawing needs matplotlib
+and jinja2 (``pip install 'selfnorm[report]'``), which load only when a picture or a page is made.
 """
 
 from __future__ import annotations
 
+from selfnorm.report._choice import Choice, Frame
 from selfnorm.report._dependencies import require
 from selfnorm.report._figure import Figure
 from selfnorm.report._heatmap import heatmap
@@ -20,11 +21,17 @@ from selfnorm.report._page import Page, Section
 from selfnorm.report._series import Panel, Series
 from selfnorm.report._style import Style, palette
 from selfnorm.report._table import Table
+from selfnorm.report._theory_page import theory_report
+from selfnorm.report._theory_record import theory_record
+from selfnorm.report._vector_field import Region, vector_field
 
 __all__ = [
+    "Choice",
     "Figure",
+    "Frame",
     "Page",
     "Panel",
+    "Region",
     "Section",
     "Series",
     "Style",
@@ -34,4 +41,7 @@ __all__ = [
     "line_chart",
     "palette",
     "require",
+    "theory_record",
+    "theory_report",
+    "vector_field",
 ]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from selfnorm._files import write_atomically
 from selfnorm.errors import DomainError
+from selfnorm.report._choice import Choice
 from selfnorm.report._dependencies import require
 from selfnorm.report._figure import Figure
 from selfnorm.report._style import CSS_THEME
@@ -29,8 +30,8 @@ class Section:
         Heading.
     paragraphs : sequence of str, default ()
         Text before the picture; plain, no markup.
-    figure : Figure, optional
-        The picture.
+    figure : Figure or Choice, optional
+        The picture, or several of which the reader sees one at a time.
     table : Table, optional
         The table, after the picture.
     see : str
@@ -49,7 +50,7 @@ class Section:
 
     title: str
     paragraphs: Sequence[str] = ()
-    figure: Figure | None = field(default=None, kw_only=True)
+    figure: Figure | Choice | None = field(default=None, kw_only=True)
     table: Table | None = field(default=None, kw_only=True)
     see: str = field(kw_only=True)
 
@@ -57,12 +58,12 @@ class Section:
         object.__setattr__(self, "title", checked_text("title", self.title))
         object.__setattr__(self, "see", checked_text("see", self.see))
         object.__setattr__(self, "paragraphs", _paragraphs(self.paragraphs))
-        for name, kind in (("figure", Figure), ("table", Table)):
+        for name, kinds in (("figure", (Figure, Choice)), ("table", (Table,))):
             value = getattr(self, name)
-            if not isinstance(value, kind | None):
+            if value is not None and not isinstance(value, kinds):
                 raise DomainError(
-                    f"section {self.title!r}: {name} must be a {kind.__name__}, "
-                    f"however: {name}={value!r}"
+                    f"section {self.title!r}: {name} must be a "
+                    f"{' or '.join(kind.__name__ for kind in kinds)}, however: {name}={value!r}"
                 )
 
 
