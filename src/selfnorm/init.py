@@ -57,7 +57,7 @@ def lecun_normal_(
     Parameters
     ----------
     tensor : torch.Tensor
-        Shape (out, in, *kernel), at least two dimensions, floating point: the weight of a
+        Shape ``(out, in, *kernel)``, at least two dimensions, floating point: the weight of a
         linear or convolution layer. fan_in is the number of elements of ``tensor[0]``, which is
         right for grouped convolutions too; for transposed ones use :func:`initialize_`.
     gain : float
@@ -107,7 +107,7 @@ def lecun_uniform_(
     Parameters
     ----------
     tensor : torch.Tensor
-        Shape (out, in, *kernel), at least two dimensions, floating point.
+        Shape ``(out, in, *kernel)``, at least two dimensions, floating point.
     gain : float
         Factor of the standard deviation; finite, not negative.
     generator : torch.Generator, optional
@@ -146,7 +146,7 @@ def scaled_orthogonal_(
     Parameters
     ----------
     tensor : torch.Tensor
-        Shape (out, in, *kernel), at least two dimensions, floating point.
+        Shape ``(out, in, *kernel)``, at least two dimensions, floating point.
     gain : float
         Factor of all weights; finite, not negative.
     generator : torch.Generator, optional

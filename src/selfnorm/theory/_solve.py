@@ -87,10 +87,10 @@ def solve(
     r"""Find SELU's constants that make (mean, var) a fixed point of the moment map.
 
     With the pre-activation z ~ N(y, x), y = mean * weight_sum, x = var * weight_sumsq, the target
-    requires scale (M_+ + alpha M_-) = mean and scale^2 (S_+ + alpha^2 S_-) = var + mean^2, where
-    M and S are the first and second moments of z on z > 0 and of e^z - 1 on z < 0. Eliminating
-    the scale leaves a quadratic equation for alpha with one admissible root; for mean 0 it is
-    alpha = -M_+/M_-, and for (0, 1) the constants of the paper (eq. 14).
+    requires scale (M1 + alpha M2) = mean and scale^2 (S1 + alpha^2 S2) = var + mean^2, where M1 and
+    S1 are the first and second moments of z on z > 0, M2 and S2 those of e^z - 1 on z < 0.
+    Eliminating the scale leaves a quadratic equation for alpha with one admissible root; for mean
+    0 it is alpha = -M1/M2, and for (0, 1) the constants of the paper (eq. 14).
 
     Alpha dropout at rate p after the SELU, with the affine map (a, b) that keeps (mean, var),
     changes neither the fixed point nor alpha and scale: keeping these moments is what it is made
