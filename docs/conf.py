@@ -27,7 +27,7 @@ extensions = [
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
 myst_heading_anchors = 3
-autosummary_generate = True
+autosummary_generate = False
 autodoc_typehints = "none"  # numpydoc's Parameters sections say them
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
@@ -63,6 +63,12 @@ def refuse_remote_assets(app: Any, exception: Exception | None) -> None:
             raise sphinx.errors.SphinxError(f"{page} loads from the network: {assets.remote}")
 
 
+def skip_aliases(app: Any, what: str, name: str, value: Any, skip: bool, options: Any) -> bool:
+    """Leave out what Python writes beside the fields of a named tuple: it says nothing."""
+    return skip or (getattr(value, "__doc__", None) or "").startswith("Alias for field number")
+
+
 def setup(app: Any) -> None:
-    """Register the check."""
+    """Register both."""
+    app.connect("autodoc-skip-member", skip_aliases)
     app.connect("build-finished", refuse_remote_assets)

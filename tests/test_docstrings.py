@@ -17,6 +17,7 @@ import pytest
 from numpydoc.validate import validate
 
 import selfnorm
+from selfnorm import theory
 
 # numpydoc's checks, less those of mere form that the house style does not ask for.
 # GL01/GL02/GL03: where the quotes stand (ruff's pydocstyle rules hold that); ES01: an extended
@@ -76,6 +77,15 @@ def test_examples_run(module: ModuleType) -> None:
 
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_the_reference_lists_every_function_of_the_theory() -> None:
+    page = (ROOT / "docs" / "reference" / "theory.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^   (\w+)$", page, re.M))
+    functions = {name for name in theory.__all__ if inspect.isfunction(getattr(theory, name))}
+    assert functions <= listed <= set(theory.__all__)
+
+
 PAGES = sorted(p for p in (ROOT / "docs").rglob("*.md") if "_build" not in p.parts)
 GUIDE = [ROOT / "README.md", *PAGES]
 
