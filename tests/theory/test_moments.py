@@ -350,3 +350,9 @@ def test_an_integral_that_cannot_be_done_says_so() -> None:
         ConvergenceError, match=r"moments of wave at mean=0, var=1e\+14 .*oscillates"
     ):
         moments(activation(np.sin, name="wave"), 0.0, 1e14)
+
+
+@pytest.mark.parametrize("name", ["gelu", "silu", "tanh", "mish", "softplus", "erf"])
+def test_a_mean_next_to_the_kink_is_no_obstacle(name: str) -> None:
+    """Between a subnormal mean and 0 the first panel has no width left to halve."""
+    assert moments(name, 5e-324, 1.0) == moments(name, 0.0, 1.0)

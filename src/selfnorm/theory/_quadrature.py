@@ -188,7 +188,7 @@ def _panels(y: Array, sigma: Array, centres: tuple[float, ...]) -> tuple[Array, 
     ends = np.concatenate([own, np.broadcast_to(_SIGMAS_BOTH, (len(y), len(_SIGMAS_BOTH)))], axis=1)
     ends.sort(axis=1)
     low, high = ends[:, :-1], ends[:, 1:]
-    real = high > low
+    real = high - low > np.finfo(float).tiny  # narrower, half the width could round to zero
     owner = np.broadcast_to(np.arange(len(y), dtype=np.intp)[:, None], real.shape)[real]
     return low[real], high[real], owner
 
