@@ -77,6 +77,7 @@ def test_interrupting_keeps_what_is_finished(
         (["fifty-layers", "--train-size", "100000"], 1, "train_size"),
         (["fifty-layers", "--default-init", "xavier"], 2, "xavier"),
         (["fifty-layers", "--out", "/proc/nowhere"], 2, "/proc/nowhere"),
+        (["fifty-layers", "--width", "999999999999"], 1, "memory"),
         (["fixed-point", "--variances", "1,x"], 2, "numbers separated by commas"),
         (["fixed-point", "--depths", "1.5"], 2, "whole numbers"),
         (["fixed-point", "--variances", "-1"], 2, "variances"),

@@ -46,13 +46,9 @@ class Outcome(NamedTuple):
 @click.option(
     "--metric",
     type=click.Choice(["euclidean", "log-variance"]),
-    default="euclidean",
-    show_default=True,
-    help="Metric of --box; log-variance suits large boxes.",
+    help="Metric of --box; log-variance suits large boxes.  [default: euclidean]",
 )
-@click.option(
-    "--mean-weight", type=float, default=1.0, show_default=True, help="Weight of the mean in it."
-)
+@click.option("--mean-weight", type=float, help="Weight of the mean in it.  [default: 1]")
 @click.option("--bound", type=float, help="The constant to prove.  [default: close to the best]")
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Store the certificate here."
@@ -79,14 +75,22 @@ def certify(
     """
     given = {key: value for key, value in options.items() if value is not None}
     if check is not None:
-        if name or box or out:
-            raise click.UsageError("--check stands alone: leave out NAME, --box and --out.")
+        if name or box or out or given:
+            raise click.UsageError("--check stands alone: leave out NAME and every other option.")
         outcomes = [checked(check)]
     else:
         if name and box:
             raise click.UsageError(f"give NAME or --box, not both, however: {name} and --box.")
         if out is not None and not (name or box):
             raise click.UsageError("--out stores one certificate: choose a NAME or give a --box.")
+        if "bound" in given and not (name or box):
+            raise click.UsageError("--bound belongs to one claim: choose a NAME or give a --box.")
+        found = {"metric", "mean_weight", "bound"} & set(given)
+        if name == "fixed-point" and found:
+            raise click.UsageError(
+                "fixed-point finds box, metric and constant by itself: leave out "
+                f"{', '.join(sorted('--' + option.replace('_', '-') for option in found))}."
+            )
         outcomes = [
             proven(claim, given, out)
             for claim in ([ranges(box)] if box else [name] if name else CLAIMS)
@@ -109,8 +113,7 @@ def proven(claim: str | theory.Box, options: dict[str, Any], out: Path | None) -
     """Make one certificate."""
     line = ProgressLine()
     if claim == "fixed-point":
-        activation = {key: options[key] for key in ("var", "alpha", "scale") if key in options}
-        certificate = theory.certify_fixed_point(**activation, progress=line.step)
+        certificate = theory.certify_fixed_point(**options, progress=line.step)
     else:
         certificate = theory.certify(claim, **options, progress=line.step)
     line.clear()

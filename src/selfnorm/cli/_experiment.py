@@ -134,7 +134,7 @@ def fixed_point(json_file: str | None, **options: Any) -> None:
     from selfnorm import experiments
 
     given = {name: value for name, value in options.items() if value is not None}
-    run(experiments.fixed_point, given, json_file)
+    run(experiments.fixed_point, given, json_file, hide=("seconds",))
 
 
 def run(

@@ -88,6 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         fail(str(error), 2)
     except SelfNormError as error:
         fail(str(error), 1)
+    except (MemoryError, RuntimeError) as error:
+        # torch tells of a full memory by a RuntimeError of its own making.
+        if not isinstance(error, MemoryError) and "allocate" not in str(error):
+            raise
+        fail("the memory of this machine is too small for these sizes; choose smaller ones.", 1)
     except BrokenPipeError:
         # The reader (head, less) went away: no message, and no second attempt to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

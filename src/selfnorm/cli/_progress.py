@@ -64,4 +64,6 @@ def summary(event: ProgressEvent) -> str:
 def print_line(console: rich.console.Console, event: ProgressEvent) -> None:
     """Write one finished arm as a line of plain text."""
     number = f"[{event.index + 1}/{event.arms}]"
-    console.print(f"{number} {event.arm}: {summary(event)}", markup=False, highlight=False)
+    console.print(
+        f"{number} {event.arm}: {summary(event)}", markup=False, highlight=False, soft_wrap=True
+    )

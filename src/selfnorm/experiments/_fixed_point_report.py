@@ -32,7 +32,7 @@ COLUMNS: Final = (
     "depth",
     "good target variances",
     "best accuracy",
-    "depth-matched var",
+    "matched variance",
     "its accuracy",
     "accuracy at var 1",
     "seconds",
