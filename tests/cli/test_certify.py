@@ -58,12 +58,22 @@ def test_the_basin_of_a_small_target_variance(run) -> None:
     assert record["contraction"] < 1
 
 
+def test_the_basin_of_an_elu(run) -> None:
+    words = ["fixed-point", "--alpha", "1", "--weight-sumsq", "1.4:1.6", "--weight-sum", "0:0"]
+    (record,) = json.loads(run("certify", *words, "--json").out)
+    assert record["holds"]
+    assert record["parts"][0]["box"]["weight_sumsq"] == pytest.approx([1.4, 1.6])
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
         (["theorem4"], 2, "theorem4"),
         (["--box", "mean=0:1"], 2, "needs var, weight_sum, weight_sumsq"),
-        (["--box", "mean=0"], 2, "expects mean=lo:hi"),
+        (["--box", "mean=0"], 2, "--box mean expects lo:hi"),
+        (["--box", "mena=0:1"], 2, "expects mean=lo:hi"),
+        (["theorem1", "--weight-sumsq", "1:2"], 2, "--weight-sumsq"),
+        (["fixed-point", "--weight-sumsq", "1.5"], 2, "--weight-sumsq expects lo:hi"),
         (["--box", BOX.replace("0.39:2.3", "2.3:0.39")], 2, "smaller end first"),
         (["--box", BOX.replace("0.39:2.3", "0.39:inf")], 2, "inf"),
         (["theorem1", "--box", BOX], 2, "not both"),

@@ -19,6 +19,8 @@ STATEMENTS = {
     "variance_shrinks": "variance shrinks: changes by at most {:g}",
     "variance_grows": "variance grows: changes by at least {:g}",
 }
+IDLE_FOR_FIXED_POINT = ("metric", "mean_weight", "bound")
+IDLE_FOR_CLAIMS = ("weight_sum", "weight_sumsq")
 RANGES = ("mean", "var", "weight_sum", "weight_sumsq")
 AFTER = 1.0  # seconds of silence before a progress line appears
 
@@ -49,6 +51,8 @@ class Outcome(NamedTuple):
     help="Metric of --box; log-variance suits large boxes.  [default: euclidean]",
 )
 @click.option("--mean-weight", type=float, help="Weight of the mean in it.  [default: 1]")
+@click.option("--weight-sum", metavar="LO:HI", help="For fixed-point.  [default: -0.1:0.1]")
+@click.option("--weight-sumsq", metavar="LO:HI", help="For fixed-point.  [default: 0.95:1.1]")
 @click.option("--bound", type=float, help="The constant to prove.  [default: close to the best]")
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Store the certificate here."
@@ -85,12 +89,16 @@ def certify(
             raise click.UsageError("--out stores one certificate: choose a NAME or give a --box.")
         if "bound" in given and not (name or box):
             raise click.UsageError("--bound belongs to one claim: choose a NAME or give a --box.")
-        found = {"metric", "mean_weight", "bound"} & set(given)
-        if name == "fixed-point" and found:
+        idle = IDLE_FOR_FIXED_POINT if name == "fixed-point" else IDLE_FOR_CLAIMS
+        unread = sorted("--" + key.replace("_", "-") for key in given if key in idle)
+        if unread:
             raise click.UsageError(
-                "fixed-point finds box, metric and constant by itself: leave out "
-                f"{', '.join(sorted('--' + option.replace('_', '-') for option in found))}."
+                f"{', '.join(unread)}: fixed-point finds box, metric and constant by itself from "
+                "--weight-sum and --weight-sumsq, which no other claim reads; leave it out."
             )
+        for key in ("weight_sum", "weight_sumsq"):
+            if key in given:
+                given[key] = ends(f"--{key.replace('_', '-')}", given[key])
         outcomes = [
             proven(claim, given, out)
             for claim in ([ranges(box)] if box else [name] if name else CLAIMS)
@@ -182,17 +190,24 @@ def ranges(text: str) -> theory.Box:
     """Read ``mean=lo:hi,var=lo:hi,weight_sum=lo:hi,weight_sumsq=lo:hi``."""
     sides: dict[str, tuple[str, str]] = {}
     for part in text.split(","):
-        side, _, ends = part.partition("=")
-        lo, colon, hi = ends.partition(":")
-        if side.strip() not in RANGES or not colon:
+        side, _, text_of_ends = part.partition("=")
+        if side.strip() not in RANGES:
             raise click.UsageError(
                 f"--box expects {', '.join(f'{side}=lo:hi' for side in RANGES)}, however: {part!r}."
             )
-        sides[side.strip()] = (lo.strip(), hi.strip())
+        sides[side.strip()] = ends(f"--box {side.strip()}", text_of_ends)
     missing = [side for side in RANGES if side not in sides]
     if missing:
         raise click.UsageError(f"--box needs {', '.join(missing)} as well, each as lo:hi.")
     return theory.Box(**sides)
+
+
+def ends(name: str, text: str) -> tuple[str, str]:
+    """Read ``lo:hi``; the decimals stay text, so that they are meant exactly."""
+    lo, colon, hi = text.partition(":")
+    if not colon:
+        raise click.UsageError(f"{name} expects lo:hi, however: {text!r}.")
+    return lo.strip(), hi.strip()
 
 
 class ProgressLine:
