@@ -17,7 +17,7 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import selfnorm.theory
@@ -52,7 +52,15 @@ def records() -> dict[str, Record]:
 doubles = st.floats(min_value=-1e9, max_value=1e9, allow_subnormal=False)
 
 
+def holds(found: Interval, exact: Fraction) -> bool:
+    """Whether an interval, whose ends may be infinite, encloses an exact number."""
+    lo, hi = float(found.lo), float(found.hi)
+    above = lo == -math.inf or (math.isfinite(lo) and Fraction(lo) <= exact)
+    return above and (hi == math.inf or (math.isfinite(hi) and exact <= Fraction(hi)))
+
+
 @given(doubles, doubles, doubles, doubles, st.randoms(use_true_random=False))
+@example(0.0, 4.0, -1.0, -sys.float_info.min, random.Random(1))
 def test_the_four_operations_enclose_exact_results(
     a: float, b: float, c: float, d: float, rng: random.Random
 ) -> None:
@@ -65,8 +73,27 @@ def test_the_four_operations_enclose_exact_results(
     if not c <= 0 <= d:
         cases.append((one / other, x / y))
     for found, exact in cases:
-        assert Fraction(float(found.lo)) <= exact <= Fraction(float(found.hi))
+        assert holds(found, exact)
     assert float(one.square().lo) >= 0
+
+
+def test_operations_that_overflow_enclose_without_a_warning() -> None:
+    largest, tiny = sys.float_info.max, sys.float_info.min
+    one, other = Interval(1e200, largest), Interval(1e150, largest)
+    small = Interval(tiny, 3.0)
+    for x in (1e200, 1e300, largest):
+        assert holds(one.square(), Fraction(x) ** 2)
+        assert holds(-one * one, -(Fraction(x) ** 2))
+        for y in (1e150, largest):
+            assert holds(one + other, Fraction(x) + Fraction(y))
+            assert holds(-one - other, -Fraction(x) - Fraction(y))
+            assert holds(one * other, Fraction(x) * Fraction(y))
+        for y in (tiny, 3.0):
+            assert holds(one / small, Fraction(x) / Fraction(y))
+            assert holds(one / -small, -Fraction(x) / Fraction(y))
+    assert float((1.0 / (one * one)).lo) <= 0.0
+    spoiled = Interval.point(0.0) * (one * one)
+    assert math.isnan(float(spoiled.lo)) or holds(spoiled, Fraction(0))
 
 
 @given(st.floats(min_value=1e-9, max_value=1e9))
@@ -473,7 +500,11 @@ DAMAGES: list[tuple[Callable[[Record], None], str]] = [
     (short_leaf, "part 0, leaf 0: 'leaf' must have 4 numbers, however: 3"),
     (leaf_of_another_type, "part 0, leaf 0: 'leaf' must be of type list"),
     (part_of_another_type, "part 0: not an object"),
-    (missing_entry, "part 0: the entry 'box' is missing"),
+    (
+        missing_entry,
+        "part 0: the entry 'box' is missing; make the certificate again with "
+        "certify(...).save(path), or selfnorm certify --out",
+    ),
     (other_format, "not a selfnorm certificate: format='proof'"),
     (later_version, "unknown version of the format: version=2"),
     (boolean_version, "'version' must be of type int"),
@@ -535,9 +566,13 @@ def test_truncated_and_absent_files(tmp_path: Path) -> None:
     path = tmp_path / "certificate.json"
     for length in (10, len(text) // 2, len(text) - 3):
         path.write_text(text[:length], encoding="utf-8")
-        with pytest.raises(CertificateError, match=r"no valid JSON \(truncated\?\)"):
+        with pytest.raises(
+            CertificateError, match=r"no valid JSON \(truncated\?\).*; make .* again"
+        ):
             check_certificate(path)
-    with pytest.raises(CertificateError, match="the certificate cannot be read"):
+    with pytest.raises(
+        CertificateError, match=r"cannot be read: .*; check the path, or make .* again with certify"
+    ):
         check_certificate(tmp_path / "absent.json")
     with pytest.raises(CertificateError, match="source must be a path, a dict or a Certificate"):
         check_certificate(3)  # type: ignore[arg-type]

@@ -65,6 +65,7 @@ def test_the_result_is_a_selu_with_that_gain() -> None:
         ({"depth": 0}, r"depth must be a whole number of at least 1, however: depth=0"),
         ({"depth": -3}, r"depth must be a whole number of at least 1"),
         ({"depth": 2.5}, r"depth must be a whole number of at least 1, however: depth=2.5"),
+        ({"depth": True}, r"depth must be a whole number of at least 1, however: depth=True; cou"),
         ({"depth": "9"}, r"depth must be a whole number"),
         ({"depth": 10, "budget": 1.0}, r"budget must be greater than 1, however: budget=1.0"),
         ({"depth": 10, "budget": -1.0}, r"budget must be greater than 0"),

@@ -152,8 +152,10 @@ def test_a_repelling_point_beside_an_attracting_one() -> None:
 
 
 def test_homogeneous_activations_have_no_isolated_point() -> None:
-    with pytest.raises(ConvergenceError, match=r"homogeneous.*by 0\.68169;.*weight_sumsq=2\.93388"):
+    with pytest.raises(ConvergenceError, match=r"homogeneous.*by 0\.681690113816;.*=2\.93388441"):
         fixed_point("relu", weight_sumsq=2.0)
+    with pytest.raises(ConvergenceError, match=r"weight_sumsq=2\.93388441: .*by 0\.99999999868\d;"):
+        fixed_point("relu", weight_sumsq=2.93388441)
     # 1/(1/2 - 1/2pi): every variance is kept and none restored.
     point = fixed_point("relu", weight_sumsq=1.0 / (0.5 - 0.5 / math.pi))
     assert point.stable is False
@@ -171,8 +173,14 @@ def test_homogeneous_activations_have_no_isolated_point() -> None:
     [
         ("tanh", {}, r"tanh has no fixed point .*weight_sum=0, weight_sumsq=1: .*shrinks"),
         ("tanh", {"weight_sum": 0.5, "weight_sumsq": 0.9}, r"shrinks"),
+        ("tanh", {"weight_sum": 1.0}, r"shrinks .* wherever the mean is held; from other means"),
+        (
+            "elu",
+            {"weight_sum": 2.0},
+            r"wherever the mean is held; .*the mean moves and may run away",
+        ),
         ("mish", {"weight_sumsq": 3.0}, r"grows from layer to layer"),
-        ("relu", {"weight_sum": 0.7, "weight_sumsq": 4.0}, r"grows from layer to layer"),
+        ("relu", {"weight_sum": 0.7, "weight_sumsq": 4.0}, r"grows .* wherever the mean is held"),
         ("identity", {"weight_sumsq": 3.0}, r"multiplies every variance by 3;"),
         (np.exp, {"weight_sumsq": 1.0}, r"exp has no fixed point with positive variance"),
     ],
@@ -180,6 +188,33 @@ def test_homogeneous_activations_have_no_isolated_point() -> None:
 def test_where_there_is_none(name: Any, weights: dict[str, float], message: str) -> None:
     with pytest.raises(ConvergenceError, match=message):
         fixed_point(name, **weights)
+
+
+@pytest.mark.parametrize("name", ["elu", "relu", "leaky_relu", "celu", "softplus"])
+def test_moments_kept_only_to_rounding_are_no_fixed_point(name: str) -> None:
+    """f(z) - z falls below rounding far above 0, but f(z) >= z, so that E f(z) > E z."""
+    with pytest.raises(ConvergenceError, match=r"identity to rounding.*weight_sum nearer to 0"):
+        fixed_point(name, weight_sum=1.0)
+
+
+def test_an_isolated_point_is_found_beside_those_of_rounding() -> None:
+    """f(z) = z + s h(z), h = 0 above 0: E h = 0 and E (z + s h)^2 = E z^2 at N(0.3, 1)."""
+
+    def below(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.minimum(z, 0.0), np.expm1(np.minimum(z, 0.0))
+
+    z = np.linspace(-12.0, 0.0, 200_001)
+    weight = np.exp(-0.5 * (z - 0.3) ** 2) / math.sqrt(2.0 * math.pi) * (z[1] - z[0])
+    weight[[0, -1]] *= 0.5
+    first, second = (float(part @ weight) for part in below(z))
+    h = below(z)[0] / first - below(z)[1] / second
+    s = -2.0 * float((z * h) @ weight) / float((h * h) @ weight)
+    f = activation(
+        lambda z: z + s * (below(z)[0] / first - below(z)[1] / second), kinks=[0.0], name="bent"
+    )
+    point = fixed_point(f, weight_sum=1.0)
+    assert (point.mean, point.var) == pytest.approx((0.3, 1.0), rel=1e-7)
+    assert "continuum" not in point.reason
 
 
 def test_a_callable_whose_moments_end_somewhere() -> None:

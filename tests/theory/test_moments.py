@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 
 from selfnorm.constants import ALPHA01, LAMBDA01
 from selfnorm.errors import ConvergenceError, DomainError
-from selfnorm.theory import activation, activation_names, moment_map, moments
+from selfnorm.theory import (
+    activation,
+    activation_names,
+    gradient_gain,
+    moment_jacobian,
+    moment_map,
+    moments,
+)
 
 # Means and variances of the accuracy promise; 0.0099 and 0.0101 lie beside the series' limit.
 MEANS = [0.0, *(s * m for m in (1e-4, 3e-3, 0.07, 0.6, 2.5, 9.0, 30.0) for s in (-1.0, 1.0))]
@@ -328,6 +335,22 @@ def test_gelu_and_silu_split_the_identity(y: float, x: float) -> None:
         (lambda: moments("selu", None, 1.0), r"mean must be a real number .* however: mean=None"),
         (lambda: moments("selu", True, 1.0), r"mean must be a real number"),
         (lambda: moments("selu", [[1.0], [1.0, 2.0]], 1.0), r"mean must be a real number"),
+        (
+            lambda: moments("selu", [0, 1, 2], [1, 2]),
+            r"mean, var must have shapes that broadcast, however: mean \(3,\), var \(2,\); give",
+        ),
+        (
+            lambda: moment_map("selu", [0.0, 1.0, 2.0], 1.0, weight_sum=[0.1, 0.2]),
+            r"must have shapes that broadcast, however: mean \(3,\), .*weight_sum \(2,\)",
+        ),
+        (
+            lambda: moment_jacobian("selu", [0.0, 1.0, 2.0], [1.0, 2.0]),
+            r"must have shapes that broadcast, however: mean \(3,\), var \(2,\)",
+        ),
+        (
+            lambda: gradient_gain("selu", [0.0, 1.0, 2.0], [1.0, 2.0]),
+            r"mean, var must have shapes that broadcast",
+        ),
         (lambda: moment_map("selu", 1.0, 1.0, weight_sumsq=-0.1), r"weight_sumsq must be at least"),
         (lambda: moment_map("selu", 1.0, 1.0, weight_sum=math.nan), r"weight_sum must be finite"),
         (

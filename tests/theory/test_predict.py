@@ -146,6 +146,7 @@ def test_no_layers_is_an_empty_trajectory() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"layers": None}, r"layers must be a sequence of Layer.*layers=None; write \[Layer\("),
         ({"layers": ["selu"]}, r"layers must contain Layer objects, however: 'selu' came"),
         ({"layers": [Layer("selo")]}, r"activation must be a known name"),
         ({"layers": [Layer("selu", weight_sumsq=-1.0)]}, r"weight_sumsq must be at least 0"),

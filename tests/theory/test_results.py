@@ -27,3 +27,4 @@ def test_solve_shows_its_constants_and_not_its_matrix() -> None:
     assert "\n" not in text
     assert "jacobian" not in text
     assert "alpha=1.97125575034" in text
+    assert "reason='attracting: spectral radius 0." in text

@@ -133,6 +133,18 @@ def test_a_repelling_target_is_solved_and_said_to_repel() -> None:
     s = solve(0.0, 1.0, weight_sum=-1.2)
     assert s.spectral_radius > 1.0
     assert s.stable is False
+    assert s.reason.startswith("repelling: spectral radius ")
+    assert s.reason.endswith(" is above 1, deviations grow")
+    s = solve(-0.1, 2.0, weight_sum=1.0)
+    assert (
+        s.reason
+        == f"repelling: spectral radius {s.spectral_radius:.6g} is above 1, deviations grow"
+    )
+    f = activation("selu", alpha=s.alpha, scale=s.scale)
+    assert not s.stable
+    h = moment_jacobian(f, -0.1, 2.0, weight_sum=1.0)
+    assert np.abs(np.linalg.eigvals(h)).max() > 1.0
+    assert solve().reason == fixed_point("selu").reason == "attracting: spectral radius 0.782648"
 
 
 def test_the_edge_of_the_reachable_means() -> None:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CheckResult", "check_certificate"]
 
+_REMEDY: Final = (
+    "make the certificate again with certify(...).save(path), or selfnorm certify --out"
+)
 _FIELDS = ("mean", "var", "weight_sum", "weight_sumsq")
 _BOUNDS = {"contraction": 1, "self_map": 4, "variance_shrinks": 1, "variance_grows": 1}
 
@@ -168,9 +171,13 @@ def _read(source: str | os.PathLike[str] | Mapping[str, Any] | Certificate) -> M
             f"source must be a path, a dict or a Certificate, however: {type(source).__name__}"
         ) from None
     except OSError as error:
-        raise CertificateError(f"the certificate cannot be read: {error}") from error
+        raise CertificateError(
+            f"the certificate cannot be read: {error}; check the path, or {_REMEDY}"
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise CertificateError(f"the certificate is no valid JSON (truncated?): {error}") from None
+        raise CertificateError(
+            f"the certificate is no valid JSON (truncated?): {error}; {_REMEDY}"
+        ) from None
     if not isinstance(record, dict):
         raise CertificateError(
             f"the certificate must be an object, however: {type(record).__name__}"
@@ -180,7 +187,7 @@ def _read(source: str | os.PathLike[str] | Mapping[str, Any] | Certificate) -> M
 
 def _get(record: Mapping[str, Any], name: str, kind: type, where: str) -> Any:
     if name not in record:
-        raise CertificateError(f"{where}: the entry {name!r} is missing")
+        raise CertificateError(f"{where}: the entry {name!r} is missing; {_REMEDY}")
     value = record[name]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise CertificateError(

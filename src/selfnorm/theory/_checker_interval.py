@@ -2,8 +2,9 @@
 
 Trust base: IEEE 754 double precision in round-to-nearest, in which +, -, *, / and the square root
 are correctly rounded. The exact result then lies between the neighbours of the computed one, so
-each operation moves its lower end one double down and its upper end one double up. Nothing else
-(no library exp, erfc or log) is trusted.
+each operation moves its lower end one double down and its upper end one double up. An end that
+overflows becomes infinite on the outer side and the largest double on the inner, which encloses.
+Nothing else (no library exp, erfc or log) is trusted.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from numpy.typing import NDArray
 __all__ = ["Interval", "erfc", "erfcx", "exp"]
 
 Array = NDArray[np.float64]
+
+
+# An overflow and 0 * inf are answered by the ends that they leave, not by a warning.
+_quiet = np.errstate(over="ignore", divide="ignore", invalid="ignore")
 
 
 def _down(value: Array) -> Array:
@@ -60,6 +65,7 @@ class Interval:
     def __neg__(self) -> Interval:
         return Interval(-self.hi, -self.lo)
 
+    @_quiet
     def __add__(self, other: Interval | float) -> Interval:
         other = _interval(other)
         return Interval(_down(self.lo + other.lo), _up(self.hi + other.hi))
@@ -72,12 +78,14 @@ class Interval:
     def __rsub__(self, other: float) -> Interval:
         return _interval(other) - self
 
+    @_quiet
     def __mul__(self, other: Interval | float) -> Interval:
         other = _interval(other)
         return _hull(self.lo * other.lo, self.lo * other.hi, self.hi * other.lo, self.hi * other.hi)
 
     __rmul__ = __mul__
 
+    @_quiet
     def __truediv__(self, other: Interval | float) -> Interval:
         other = _interval(other)
         quotient = _hull(
@@ -89,6 +97,7 @@ class Interval:
     def __rtruediv__(self, other: float) -> Interval:
         return _interval(other) / self
 
+    @_quiet
     def square(self) -> Interval:
         """Return the squares, which are nowhere negative."""
         product = self * self

@@ -11,7 +11,7 @@ import numpy as np
 from selfnorm.errors import ConvergenceError, DomainError
 from selfnorm.theory._activation_type import Activation
 from selfnorm.theory._activations import activation
-from selfnorm.theory._linear_algebra import spectral
+from selfnorm.theory._linear_algebra import attraction, spectral
 from selfnorm.theory._moments import evaluate
 from selfnorm.theory._validation import Array, positive_number, real_number
 
@@ -21,10 +21,10 @@ _LOG_VAR_LINE: Final = np.linspace(math.log(1e-12), math.log(1e12), 961)
 _LOG_VAR_PLANE: Final = np.linspace(math.log(1e-10), math.log(1e10), 121)
 _T_PLANE: Final = np.sinh(np.linspace(-4.0, 4.0, 41))
 _NOISE: Final = 1e-9  # logarithmic changes of the variance below this are taken for zero
+_ROUNDING: Final = 1e-12  # changes this small may be those of float64
 _MOST_CELLS: Final = 64
 _MOST_ISOLATED: Final = 16
 _STEPS: Final = 60
-_NEUTRAL: Final = 1e-9
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,8 @@ def fixed_point(act: Any, *, weight_sum: float = 0.0, weight_sumsq: float = 1.0)
     -----
     Variances of the pre-activation from 1e-12 to 1e12 are searched (1e-10 to 1e10, and
     means up to 27 standard deviations, if weight_sum is not 0), for a callable as far as its
-    moments exist. Two fixed points within a few per cent of each other may both be missed.
+    moments exist. Two fixed points within a few per cent of each other may both be missed. Moments
+    that are kept only to rounding, far from a kink, are not taken for a fixed point.
     Deterministic.
 
     References
@@ -200,7 +201,7 @@ class _Layer:
             log_x, steps = self._bracketed(float(low), float(high), float(sign[k]))
             roots.append((0.0, log_x, steps))
         if np.ptp(growth) < _NOISE:
-            return roots, f"{math.exp(growth[0]):.6g}"
+            return roots, f"{math.exp(growth[0]):.12g}"
         return roots, _trend(sign)
 
     def _bracketed(self, low: float, high: float, sign: float) -> tuple[float, int]:
@@ -228,7 +229,12 @@ class _Layer:
         y = _T_PLANE * np.exp(0.5 * log_x)
         shift, growth = self.scan(y, log_x)
         held, zero = _crossings(shift), _crossings(growth)
-        cells = np.argwhere(held & zero)
+        # Far from a kink an activation is linear to rounding: a cell in which nothing changes holds
+        # fixed points only if it is linear everywhere.
+        still = np.maximum(np.abs(shift) / np.exp(0.5 * log_x), np.abs(growth)) < _ROUNDING
+        linear = bool(still.all())
+        quiet = still[:-1, :-1] & still[1:, :-1] & still[:-1, 1:] & still[1:, 1:] & (not linear)
+        cells = np.argwhere(held & zero & ~quiet)
         if len(cells) > _MOST_CELLS:
             cells = cells[np.linspace(0, len(cells) - 1, _MOST_CELLS).astype(int)]
         roots: list[tuple[float, float, int]] = []
@@ -236,9 +242,19 @@ class _Layer:
             start = 0.5 * (log_x[i, j] + log_x[i + 1, j])
             t = 0.5 * (_T_PLANE[j] + _T_PLANE[j + 1])
             root = self._polished(t * math.exp(0.5 * start), float(start))
-            if root is not None and all(_apart(root, other) for other in roots):
+            if root is None or (self._still(*root[:2]) and not linear):
+                continue
+            if all(_apart(root, other) for other in roots):
                 roots.append(root)
+        if (held & zero & quiet).any():
+            return roots, "rounding"
         return roots, _trend(np.sign(growth[:-1, :-1][held]))
+
+    def _still(self, y: float, log_x: float) -> bool:
+        """Whether to rounding the points around a fixed point are fixed as well."""
+        sd = math.exp(0.5 * log_x)
+        slope = self.newton(y, log_x)[1] * np.array([[1.0, 1.0 / sd], [sd, 1.0]])
+        return bool(np.abs(slope).max() < _NOISE)
 
     def _polished(self, y: float, log_x: float) -> tuple[float, float, int] | None:
         for step in range(1, _STEPS + 1):
@@ -294,12 +310,7 @@ class _Layer:
             ]
         )
         norm, radius = spectral(jacobian)
-        if radius < 1.0 - _NEUTRAL:
-            reason = f"attracting: spectral radius {radius:.6g}"
-        elif radius > 1.0 + _NEUTRAL:
-            reason = f"repelling: spectral radius {radius:.6g} is above 1, deviations grow"
-        else:
-            reason = "neutral: spectral radius 1, deviations neither shrink nor grow"
+        stable, reason = attraction(radius)
         chi = self.tau * float(evaluate(lambda y, x: (form.gain(y, x),), 1, *at)[0][0])
         return FixedPoint(
             mean=mean,
@@ -309,7 +320,7 @@ class _Layer:
             jacobian=jacobian,
             spectral_norm=norm,
             spectral_radius=radius,
-            stable=radius < 1.0 - _NEUTRAL,
+            stable=stable,
             chi=chi,
             residual=residual,
             iterations=iterations,
@@ -318,18 +329,30 @@ class _Layer:
 
     def nothing_found(self, trend: str) -> str:
         """Why there is no fixed point, and what to change."""
-        weights = f"weight_sum={self.omega:g}, weight_sumsq={self.tau:g}"
+        weights = f"weight_sum={self.omega:.12g}, weight_sumsq={self.tau:.12g}"
         start = f"{self.f.name} has no fixed point with positive variance at {weights}: "
+        where, drift, nearer = "wherever it starts", "", ""
+        if self.omega != 0.0:
+            where = "wherever the mean is held"
+            drift = "; from other means the mean moves and may run away"
+            nearer = ", or a weight_sum nearer to 0"
         if trend == "shrinks":
             return start + (
-                "the variance shrinks from layer to layer towards 0 wherever it starts. Probable "
+                f"the variance shrinks from layer to layer towards 0 {where}{drift}. Probable "
                 "causes: weight_sumsq is too small for this activation, or it is bounded or flat "
-                "around its mean; use a larger weight_sumsq, or scale the activation."
+                f"around its mean; use a larger weight_sumsq{nearer}, or scale the activation."
             )
         if trend == "grows":
             return start + (
-                "the variance grows from layer to layer without bound wherever it starts. Probable "
-                "causes: weight_sumsq is too large for this activation; use a smaller weight_sumsq."
+                f"the variance grows from layer to layer without bound {where}{drift}. Probable "
+                "causes: weight_sumsq is too large for this activation; use a smaller "
+                f"weight_sumsq{nearer}."
+            )
+        if trend == "rounding":
+            return start + (
+                "where the activation is the identity to rounding, float64 shows no change of mean "
+                "and variance, but nothing holds them there. Use a weight_sum nearer to 0, or "
+                "another weight_sumsq."
             )
         if trend == "unclear":
             return start + (
@@ -339,7 +362,7 @@ class _Layer:
             )
         return start + (
             f"the activation is homogeneous, each layer multiplies every variance by {trend}; only "
-            f"at weight_sumsq={self.tau / float(trend):.6g} is the variance kept, and then every "
+            f"at weight_sumsq={self.tau / float(trend):.12g} is the variance kept, and then every "
             "variance is, so that none is restored."
         )
 

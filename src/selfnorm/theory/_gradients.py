@@ -9,7 +9,7 @@ import numpy as np
 from selfnorm.errors import DomainError
 from selfnorm.theory._activations import activation
 from selfnorm.theory._moments import evaluate, moments, unwrap
-from selfnorm.theory._validation import probability, real_array, variance_array
+from selfnorm.theory._validation import probability, real_array, require_broadcast, variance_array
 
 
 def gradient_gain(act: Any, mean: Any = 0.0, var: Any = 1.0, *, dropout: float = 0.0) -> Any:
@@ -65,6 +65,7 @@ def gradient_gain(act: Any, mean: Any = 0.0, var: Any = 1.0, *, dropout: float =
     """
     f = activation(act)
     y, x = real_array("mean", mean), variance_array("var", var)
+    require_broadcast(mean=y, var=x)
     p = probability("dropout", dropout)
     zero = x == 0.0
     (gain,) = evaluate(lambda y, x: (f.form.gain(y, x),), f.form.chunk, y, np.where(zero, 1.0, x))

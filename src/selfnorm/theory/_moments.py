@@ -10,7 +10,13 @@ import numpy as np
 from selfnorm.errors import DomainError
 from selfnorm.theory._activation_type import Activation
 from selfnorm.theory._activations import activation
-from selfnorm.theory._validation import Array, real_array, require, variance_array
+from selfnorm.theory._validation import (
+    Array,
+    real_array,
+    require,
+    require_broadcast,
+    variance_array,
+)
 
 
 class Moments(NamedTuple):
@@ -87,8 +93,8 @@ def moments(act: Any, mean: Any, var: Any) -> Moments:
     Raises
     ------
     DomainError
-        If an argument is not real and finite, a variance is negative, or a callable does not
-        return real, finite values of the shape it is given.
+        If an argument is not real and finite, a variance is negative, the shapes do not broadcast,
+        or a callable does not return real, finite values of the shape it is given.
     ConvergenceError
         If the quadrature does not converge.
 
@@ -114,7 +120,9 @@ def moments(act: Any, mean: Any, var: Any) -> Moments:
     array([0.273676, 0.519976])
     """
     f = activation(act)
-    return _moments(f, real_array("mean", mean), variance_array("var", var))
+    y, x = real_array("mean", mean), variance_array("var", var)
+    require_broadcast(mean=y, var=x)
+    return _moments(f, y, x)
 
 
 def moment_map(
@@ -169,6 +177,7 @@ def preactivation(mean: Any, var: Any, weight_sum: Any, weight_sumsq: Any) -> tu
     mu, nu = real_array("mean", mean), variance_array("var", var)
     omega = real_array("weight_sum", weight_sum)
     tau = variance_array("weight_sumsq", weight_sumsq)
+    require_broadcast(mean=mu, var=nu, weight_sum=omega, weight_sumsq=tau)
     with np.errstate(over="ignore"):
         y, x = np.asarray(mu * omega), np.asarray(nu * tau)
     for name, value in (("mean * weight_sum", y), ("var * weight_sumsq", x)):

@@ -253,6 +253,11 @@ def predict(
         "'mean_field' or 'per_unit'",
         "use mean_field for a network with random weights.",
     )
+    if not isinstance(layers, Iterable):
+        raise DomainError(
+            f"layers must be a sequence of Layer objects, however: layers={shown(layers)}; write "
+            "[Layer(activation, weight_sumsq=…), …]."
+        )
     layers = list(layers)
     widths = unit_counts(width, len(layers))
     targets: dict[tuple[float, float], tuple[float, float]] = {}

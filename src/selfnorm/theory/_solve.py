@@ -16,7 +16,7 @@ from selfnorm.theory._closed_forms import (
 )
 from selfnorm.theory._dropout import alpha_dropout_affine
 from selfnorm.theory._gaussian import Parts, parts_above, parts_below
-from selfnorm.theory._linear_algebra import spectral
+from selfnorm.theory._linear_algebra import attraction, spectral
 from selfnorm.theory._validation import Array, positive_number, probability, real_number, require
 
 
@@ -51,14 +51,16 @@ class SELUConstants:
     chi : float
         Growth of the squared gradient norm per layer, weight_sumsq * E f'(z)^2, times
         a^2 (1 - dropout) with dropout.
+    reason : str
+        Why it is stable or not.
     dropout : float
         Probability of dropping for which the Jacobian, stability and chi hold.
 
     Examples
     --------
     >>> from selfnorm.theory import solve
-    >>> solve().stable
-    True
+    >>> solve().reason
+    'attracting: spectral radius 0.782648'
     """
 
     alpha: float
@@ -73,6 +75,7 @@ class SELUConstants:
     spectral_radius: float
     stable: bool
     chi: float
+    reason: str
     dropout: float = 0.0
 
 
@@ -115,7 +118,7 @@ def solve(
     -------
     SELUConstants
         The constants, and the Jacobian, stability and gradient growth at the fixed point. A fixed
-        point that repels is returned with ``stable=False``.
+        point that repels is returned with ``stable=False`` and a ``reason`` that says so.
 
     Raises
     ------
@@ -177,6 +180,7 @@ def solve(
         jacobian = np.array([[a * (1.0 - p), 0.0], [kept * pull, kept]]) @ jacobian
         chi *= kept
     norm, radius = spectral(jacobian)
+    stable, reason = attraction(radius)
     return SELUConstants(
         alpha=alpha,
         scale=scale,
@@ -188,8 +192,9 @@ def solve(
         jacobian=jacobian,
         spectral_norm=norm,
         spectral_radius=radius,
-        stable=radius < 1.0,
+        stable=stable,
         chi=chi,
+        reason=reason,
         dropout=p,
     )
 

@@ -80,6 +80,18 @@ def positive_number(name: str, value: Any, remedy: str) -> float:
     return number
 
 
+def require_broadcast(**arrays: Array) -> None:
+    """Check that named arrays have shapes that broadcast against each other."""
+    try:
+        np.broadcast_shapes(*(array.shape for array in arrays.values()))
+    except ValueError:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise DomainError(
+            f"{', '.join(arrays)} must have shapes that broadcast, however: {shapes}; give them "
+            "one shape, or an axis of length 1 as in mean[:, None]."
+        ) from None
+
+
 def probability(name: str, value: Any) -> float:
     """One number from 0 to 1."""
     number = real_number(name, value)
@@ -92,7 +104,7 @@ def probability(name: str, value: Any) -> float:
 def layer_count(depth: Any) -> int:
     """Whole number of layers, at least 1."""
     try:
-        layers = operator.index(depth)
+        layers = 0 if isinstance(depth, bool) else operator.index(depth)
     except TypeError:
         layers = 0
     require(layers >= 1, "depth", depth, "a whole number of at least 1", "count the layers.")
