@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from selfnorm import functional, theory
+from selfnorm.constants import SATURATION01
 from selfnorm.errors import DomainError
 
 FUNCTIONS = {
@@ -386,3 +387,22 @@ def test_generator_of_another_device_is_refused() -> None:
         functional.alpha_dropout(x, 0.1, generator=seeded(1))
     with pytest.raises(DomainError, match=r"make it with torch\.Generator"):
         functional.selu_dropout(x, 0.1, generator=seeded(1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_dropped_nan_or_infinity_leaves_no_trace(dtype: torch.dtype) -> None:
+    """Forward it is the saturation value, backward its gradient is 0, not 0 times NaN."""
+    values = [math.nan, math.inf, -math.inf, 3.0]
+    x = torch.tensor(values, dtype=dtype).repeat(500).requires_grad_()
+    y = functional.selu_dropout(x, 1.0, generator=torch.Generator().manual_seed(0))
+    y.sum().backward()
+    assert torch.equal(y, torch.zeros_like(y))
+    assert x.grad is not None
+    assert torch.equal(x.grad, torch.zeros_like(x))
+    x.grad = None
+    y = functional.selu_dropout(x, 0.5, generator=torch.Generator().manual_seed(0))
+    y.nan_to_num().sum().backward()
+    a, b = theory.alpha_dropout_affine(0.5)
+    dropped = y.isclose(torch.tensor(a * SATURATION01 + b, dtype=dtype)) & ~x.isneginf()
+    assert 600 < int(dropped.sum()) < 900
+    assert torch.equal(x.grad[dropped], torch.zeros_like(x.grad[dropped]))

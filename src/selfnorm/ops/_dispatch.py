@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -51,10 +52,10 @@ def backends() -> dict[str, Backend]:
     >>> from selfnorm import ops
     >>> ops.backends()["selu"].name
     'aten'
-    >>> ops.backends()["selu_dropout"].name
+    >>> ops.backends()["alpha_dropout"].name
     'reference'
     """
-    return {"alpha_dropout": _REFERENCE, "elu": _ATEN, "selu": _ATEN, "selu_dropout": _REFERENCE}
+    return {"alpha_dropout": _REFERENCE, "elu": _ATEN, "selu": _ATEN, "selu_dropout": _ATEN}
 
 
 def elu(x: Tensor, alpha: float) -> Tensor:
@@ -186,8 +187,10 @@ def selu_dropout(
     >>> selu_dropout(x, bias, 1.5, 1.1, 1.0, 0.5, 3.0, None)
     tensor([[2.1750, 2.1750]])
     """
+    work = _reference.widen(x) if bias is None else _reference.widen(x) + _reference.widen(bias)
     if p == 0.0:
-        work = _reference.widen(x) if bias is None else _reference.widen(x) + _reference.widen(bias)
         return selu(work, alpha, scale).to(x.dtype)
     drop = _reference.drop_mask(x, tuple(x.shape), p, generator)
-    return _reference.selu_dropout(x, bias, alpha, scale, drop, a, b)
+    # SELU takes minus infinity to the saturation value, with slope 0: so one kernel does the
+    # activation, the dropping and the factor a, and a dropped NaN leaves no trace in the gradient.
+    return (selu(torch.where(drop, -math.inf, work), alpha, a * scale) + b).to(x.dtype)
