@@ -6,6 +6,7 @@ import math
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -406,3 +407,17 @@ def test_a_dropped_nan_or_infinity_leaves_no_trace(dtype: torch.dtype) -> None:
     dropped = y.isclose(torch.tensor(a * SATURATION01 + b, dtype=dtype)) & ~x.isneginf()
     assert 600 < int(dropped.sum()) < 900
     assert torch.equal(x.grad[dropped], torch.zeros_like(x.grad[dropped]))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_sparse_tensors_are_refused(name: str) -> None:
+    with pytest.raises(DomainError, match="to_dense"):
+        FUNCTIONS[name](torch.eye(3).to_sparse())
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    x = gaussian(7, 5)
+    assert torch.equal(functional.selu(x, var=np.int64(2)), functional.selu(x, var=2.0))
+    y = functional.selu_dropout(x, np.float32(0.5), generator=torch.Generator().manual_seed(3))
+    z = functional.selu_dropout(x, 0.5, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(y, z)

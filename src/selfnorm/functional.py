@@ -17,6 +17,7 @@ import operator
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -324,7 +325,8 @@ def _concrete(value: float) -> float:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    real = isinstance(value, int | float | np.integer | np.floating)
+    return real and not isinstance(value, bool)
 
 
 def _check_p(p: float) -> None:
@@ -353,6 +355,11 @@ def _check_tensor(function: str, name: str, x: Tensor) -> None:
         raise DomainError(
             f"{function} takes float64, float32, bfloat16 or float16, however: "
             f"{name}.dtype={x.dtype}; convert it with {name}.to(torch.float32)"
+        )
+    if x.layout != torch.strided:
+        raise DomainError(
+            f"{function} takes a dense tensor, however: {name}.layout={x.layout}; "
+            f"convert it with {name}.to_dense()"
         )
 
 

@@ -381,3 +381,17 @@ def test_sizes_are_refused() -> None:
         nn.SNN(0, 3)
     with pytest.raises(DomainError, match="out_features must be an integer, 1 or more"):
         nn.SNN(3, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"generator": 3}, r"torch\.Generator\(\)\.manual_seed"),
+        ({"activation": ["selu"]}, "activation must be one of"),
+        ({"dtype": torch.int32}, "floating-point"),
+        ({"dtype": "float32"}, "floating-point"),
+    ],
+)
+def test_wrong_types_are_refused_by_name(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(DomainError, match=message):
+        nn.SNN(4, 3, width=5, depth=2, **options)

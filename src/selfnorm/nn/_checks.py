@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from selfnorm.errors import DomainError
 
-__all__ = ["check_dims", "check_rate", "check_size"]
+__all__ = ["check_dims", "check_dtype", "check_generator", "check_rate", "check_size"]
 
 
 def check_dims(name: str, value: Sequence[int]) -> tuple[int, ...]:
@@ -21,8 +23,31 @@ def check_dims(name: str, value: Sequence[int]) -> tuple[int, ...]:
 def check_size(name: str, value: int, least: int) -> int:
     """Return an integer of at least ``least``; refuse anything else."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise DomainError(f"{name} must be an integer, {least} or more, however: {name}={value!r}")
+        raise DomainError(
+            f"{name} must be an integer, {least} or more, however: {name}={value!r}; "
+            "count units and layers in whole numbers"
+        )
     return value
+
+
+def check_dtype(dtype: torch.dtype | None) -> torch.dtype | None:
+    """Return a data type that layers can have; refuse anything else."""
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise DomainError(
+            f"dtype must be a floating-point type, however: dtype={dtype!r}; "
+            "leave it out for torch's default, or take torch.float32"
+        )
+    return dtype
+
+
+def check_generator(generator: torch.Generator | None) -> torch.Generator | None:
+    """Return a source of random numbers; refuse anything else, a seed for one."""
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise DomainError(
+            f"generator must be a torch.Generator, however: generator={generator!r}; "
+            "make one of a seed with torch.Generator().manual_seed(seed)"
+        )
+    return generator
 
 
 def check_rate(name: str, value: float) -> float:

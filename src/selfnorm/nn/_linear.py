@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from selfnorm import functional, init, theory
-from selfnorm.nn._checks import check_rate, check_size
+from selfnorm.nn._checks import check_dtype, check_generator, check_rate, check_size
 
 __all__ = ["LinearSELU"]
 
@@ -88,6 +88,8 @@ class LinearSELU(torch.nn.Module):
         self.mean = float(mean)
         self.var = float(var)
         self.dropout = check_rate("dropout", dropout)
+        check_dtype(dtype)
+        check_generator(generator)
         shape = (out_features, in_features)
         self.weight = Parameter(torch.empty(shape, device=device, dtype=dtype))
         if bias:

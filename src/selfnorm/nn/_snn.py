@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from selfnorm import init, theory
 from selfnorm.errors import DomainError
 from selfnorm.nn._activations import ELU
-from selfnorm.nn._checks import check_rate, check_size
+from selfnorm.nn._checks import check_dtype, check_generator, check_rate, check_size
 from selfnorm.nn._linear import LinearSELU
 
 __all__ = ["SNN"]
@@ -42,11 +42,13 @@ class SNN(nn.Module):
 
     ``depth`` hidden layers (:class:`LinearSELU`: linear, SELU, alpha dropout) and a linear
     head. With other activations it is the plain network to compare with: ordinary dropout, and
-    weights of the gain that keeps every pre-activation's variance at 1,
+    weights of the gain for which a pre-activation variance of 1 is kept,
 
     .. math:: \mathrm{gain}^2 \, \mathrm{E} f(z)^2 = 1, \qquad z \sim \mathcal{N}(0, 1)
 
-    which for ReLU is He initialisation, with gain 1 in the first layer as there.
+    which for ReLU is He initialisation, with gain 1 in the first layer as there. Kept does not
+    mean restored: for gelu, silu, mish and softplus that point repels, and deviations grow with
+    depth (:func:`selfnorm.theory.bidirectional` tells the factor); for ReLU and its kin they stay.
 
     Parameters
     ----------
@@ -145,7 +147,9 @@ class SNN(nn.Module):
         self.widths = _widths(
             check_size("width", width, 1), check_size("depth", depth, 0), out_features, shape
         )
-        if activation != "selu" and activation not in _ACTIVATIONS:
+        check_dtype(dtype)
+        check_generator(generator)
+        if not isinstance(activation, str) or activation not in (*_ACTIVATIONS, "selu"):
             raise DomainError(
                 f"activation must be one of {sorted([*_ACTIVATIONS, 'selu'])}, however: "
                 f"activation={activation!r}"
