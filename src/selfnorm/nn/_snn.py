@@ -47,8 +47,9 @@ class SNN(nn.Module):
     .. math:: \mathrm{gain}^2 \, \mathrm{E} f(z)^2 = 1, \qquad z \sim \mathcal{N}(0, 1)
 
     which for ReLU is He initialisation, with gain 1 in the first layer as there. Kept does not
-    mean restored: for gelu, silu, mish and softplus that point repels, and deviations grow with
-    depth (:func:`selfnorm.theory.bidirectional` tells the factor); for ReLU and its kin they stay.
+    mean restored: a small deviation of the variance from 1 is multiplied by
+    E[z f(z) f'(z)] / E f(z)^2 per layer, which is 1 for ReLU and its kin, and above 1 for gelu
+    (1.14), silu (1.17) and mish (1.08): there it grows with depth.
 
     Parameters
     ----------
