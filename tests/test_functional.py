@@ -421,3 +421,9 @@ def test_numbers_of_numpy_are_numbers() -> None:
     y = functional.selu_dropout(x, np.float32(0.5), generator=torch.Generator().manual_seed(3))
     z = functional.selu_dropout(x, 0.5, generator=torch.Generator().manual_seed(3))
     assert torch.equal(y, z)
+
+
+@pytest.mark.parametrize("name", ["alpha_dropout", "selu_dropout"])
+def test_a_seed_is_no_generator(name: str) -> None:
+    with pytest.raises(DomainError, match=r"torch\.Generator\(\)\.manual_seed"):
+        getattr(functional, name)(gaussian(3, 4), 0.5, generator=3)

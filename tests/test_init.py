@@ -258,11 +258,11 @@ def test_gains_are_refused(gain: Any) -> None:
 
 
 def test_generator_of_another_device_is_refused() -> None:
-    class Elsewhere:
+    class Elsewhere(torch.Generator):
         device = torch.device("cuda")
 
     with pytest.raises(DomainError, match=r"generator\.device=cuda, tensor\.device=cpu"):
-        init.lecun_uniform_(torch.empty(3, 3), generator=Elsewhere())  # type: ignore[arg-type]
+        init.lecun_uniform_(torch.empty(3, 3), generator=Elsewhere())
 
 
 def test_modules_are_refused() -> None:
@@ -301,3 +301,10 @@ def test_nothing_changes_when_a_layer_is_refused(layer: nn.Module, message: str)
 def test_lazy_batch_norm_is_left() -> None:
     net = init.initialize_(nn.Sequential(nn.Linear(3, 4), nn.LazyBatchNorm1d()))
     assert (net[0].bias == 0).all()
+
+
+def test_a_seed_is_no_generator() -> None:
+    with pytest.raises(DomainError, match=r"torch\.Generator\(\)\.manual_seed"):
+        init.lecun_normal_(torch.empty(3, 4), generator=3)
+    with pytest.raises(DomainError, match=r"torch\.Generator\(\)\.manual_seed"):
+        init.initialize_(torch.nn.Linear(3, 4), generator=3)

@@ -378,6 +378,11 @@ def _check_bias(bias: Tensor, x: Tensor) -> None:
 
 
 def _check_generator(generator: torch.Generator | None, x: Tensor) -> None:
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise DomainError(
+            f"generator must be a torch.Generator, however: generator={generator!r}; "
+            "make one of a seed with torch.Generator().manual_seed(seed)"
+        )
     if generator is not None and generator.device.type != x.device.type:
         raise DomainError(
             "generator and x must be on one device, however: "

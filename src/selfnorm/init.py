@@ -333,6 +333,11 @@ def _check(tensor: Tensor, gain: float, generator: torch.Generator | None) -> No
         raise DomainError(
             f"gain must be a finite number, 0 or more, however: gain={gain!r}; SELU needs gain=1"
         )
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise DomainError(
+            f"generator must be a torch.Generator, however: generator={generator!r}; "
+            "make one of a seed with torch.Generator().manual_seed(seed)"
+        )
     on_device = generator is None or tensor.is_meta or generator.device.type == tensor.device.type
     if generator is not None and not on_device:
         raise DomainError(

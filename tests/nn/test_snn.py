@@ -9,6 +9,7 @@ import pickle
 import shutil
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -395,3 +396,7 @@ def test_sizes_are_refused() -> None:
 def test_wrong_types_are_refused_by_name(options: dict[str, Any], message: str) -> None:
     with pytest.raises(DomainError, match=message):
         nn.SNN(4, 3, width=5, depth=2, **options)
+
+
+def test_a_rate_may_be_a_number_of_numpy() -> None:
+    assert nn.SNN(4, 3, width=5, depth=1, dropout=np.float32(0.25)).dropout == 0.25

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from selfnorm.errors import DomainError
@@ -52,7 +53,8 @@ def check_generator(generator: torch.Generator | None) -> torch.Generator | None
 
 def check_rate(name: str, value: float) -> float:
     """Return a probability of dropping as a float; refuse anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+    real = isinstance(value, int | float | np.integer | np.floating)
+    if isinstance(value, bool) or not real or not 0 <= value <= 1:
         raise DomainError(
             f"{name} is the probability of dropping, a number in [0, 1], however: "
             f"{name}={value!r}; 0 drops nothing, 0.05 is the usual rate"
