@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-slow check lint types docs bench mutation clean environment
+.PHONY: help demo test test-slow check lint types docs sanitize bench mutation clean environment
 
 help:  ## Show the commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,20 @@ types: environment
 docs: environment  ## Build the documentation (docs/_build/html), warnings are errors
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+# The instrumented library takes the place of the installed one in a copy of the package; -S keeps
+# the editable installation out, and the run time of the sanitiser must be there before Python's.
+SANITIZED := build/sanitize
+sanitize: environment  ## Run the native kernels under address and undefined-behaviour sanitisers
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S tests/native -B $(SANITIZED) -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python"
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build $(SANITIZED)
+	$(SANITIZED)/driver
+	rm -rf $(SANITIZED)/tree && mkdir $(SANITIZED)/tree && cp -r src/selfnorm $(SANITIZED)/tree
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --install $(SANITIZED)/library --prefix $(SANITIZED)/tree
+	ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=2 \
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+	PYTHONPATH="$(SANITIZED)/tree:$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+	$(BIN)/python -S -m pytest -q -m "not slow" -p no:cacheprovider tests/ops/test_native*.py
 
 bench: environment  ## Time the parts side by side (BENCH_ARGS, see --help)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

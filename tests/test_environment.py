@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -31,13 +30,16 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr(module, "CONSTRAINTS", tmp_path / "constraints.txt")
     (tmp_path / "constraints.txt").write_text("torch==2.13.0\n")
     (tmp_path / "pyproject.toml").write_text("[project]\n")
+    (tmp_path / "CMakeLists.txt").write_text("project(fake)\n")
+    (tmp_path / "csrc").mkdir()
+    (tmp_path / "csrc" / "kernel.cpp").write_text("int one;\n")
     site = next((venv / "lib").glob("python3*")) / "site-packages"
     info = site / "fake-1.0.dist-info"
     info.mkdir(parents=True)
     (site / "fake.py").write_text("")
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fake\nVersion: 1.0\n")
     (info / "RECORD").write_text("fake.py,,\n__pycache__/fake.pyc,,\n")
-    module.STAMP.write_text(json.dumps(module.wanted()))
+    module.finish()
     module.fake = site / "fake.py"
     return module
 
@@ -87,6 +89,21 @@ def test_a_fault_leads_to_a_new_environment(
     environment.main()
     assert made == [True]
     assert "set-up was not finished" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["csrc/kernel.cpp", "csrc/new.h", "CMakeLists.txt"])
+def test_changed_kernels_are_built_and_nothing_else(
+    environment: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    commands: list[tuple[object, ...]] = []
+    monkeypatch.setattr(environment, "make", lambda: pytest.fail("made anew"))
+    monkeypatch.setattr(environment, "run", lambda *command: commands.append(command))
+    monkeypatch.setattr(environment, "which_kernels", lambda: "native")
+    (tmp_path / name).write_text("changed")
+    environment.main()
+    assert [("--no-deps" in c, "--no-build-isolation" in c) for c in commands] == [(True, True)]
+    environment.main()
+    assert len(commands) == 1
 
 
 def test_old_python_is_refused(environment: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

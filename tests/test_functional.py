@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from typing import Any
@@ -427,3 +428,75 @@ def test_numbers_of_numpy_are_numbers() -> None:
 def test_a_seed_is_no_generator(name: str) -> None:
     with pytest.raises(DomainError, match=r"torch\.Generator\(\)\.manual_seed"):
         getattr(functional, name)(gaussian(3, 4), 0.5, generator=3)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.4])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_selu_dropout_in_place(p: float, with_bias: bool) -> None:
+    leaf = gaussian(300, 70).requires_grad_()
+    bias = gaussian(70, seed=2).requires_grad_() if with_bias else None
+    results = []
+    for inplace in (True, False):
+        x = leaf * 1.0
+        y = functional.selu_dropout(x, p, bias, var=0.7, generator=seeded(3), inplace=inplace)
+        assert (y.data_ptr() == x.data_ptr()) == inplace
+        wanted = [t for t in (leaf, bias) if t is not None]
+        grads = torch.autograd.grad(y.square().sum(), wanted)
+        results.append((y.detach().clone(), *grads))
+    for got, want in zip(*results, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-4)
+
+
+def test_in_place_refuses_what_autograd_refuses() -> None:
+    with pytest.raises(RuntimeError, match="leaf Variable"):
+        functional.selu(torch.ones(3, requires_grad=True), inplace=True)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.4])
+@pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [
+        *itertools.product((torch.float64, torch.float32), [(6,), (500, 6), (2, 300, 6), (0, 6)]),
+        # Small: torch's larger bfloat16 products crash on machines that announce AMX and lack it.
+        *itertools.product((torch.bfloat16, torch.float16), [(6,), (2, 3, 6)]),
+    ],
+)
+def test_linear_selu_is_the_layer_then_selu_dropout(
+    p: float, dtype: torch.dtype, shape: tuple[int, ...]
+) -> None:
+    x, weight = gaussian(*shape).to(dtype), gaussian(70, 6, seed=2).to(dtype)
+    bias = gaussian(70, seed=3).to(dtype)
+    results = []
+    for together in (True, False):
+        leaves = [t.clone().requires_grad_() for t in (x, weight, bias)]
+        if together:
+            y = functional.linear_selu(*leaves, p, var=0.7, generator=seeded(4))
+        else:
+            z = torch.nn.functional.linear(*leaves)
+            y = functional.selu_dropout(z, p, var=0.7, generator=seeded(4))
+        grads = torch.autograd.grad(y, leaves, gaussian(*y.shape, seed=5).to(dtype))
+        results.append((y.detach(), *grads))
+    eps = torch.finfo(dtype).eps
+    for got, want in zip(*results, strict=True):
+        assert got.dtype == dtype
+        torch.testing.assert_close(got, want, rtol=20 * eps, atol=100 * eps)
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "message"),
+    [
+        (torch.ones(3, 4), torch.ones(5, 6), r"weight.shape=\(5, 6\), x.shape=\(3, 4\)"),
+        (torch.ones(3, 4), torch.ones(4), r"weight.shape=\(4,\)"),
+        (torch.tensor(1.0), torch.ones(5, 1), r"x.shape=\(\)"),
+        (torch.ones(3, 4).long(), torch.ones(5, 4), "x.dtype=torch.int64"),
+        (torch.ones(3, 4), [[1.0]], "weight is a list"),
+    ],
+)
+def test_linear_selu_refuses(x: Tensor, weight: Any, message: str) -> None:
+    with pytest.raises(DomainError, match=message):
+        functional.linear_selu(x, weight)
+
+
+def test_linear_selu_of_no_features() -> None:
+    y = functional.linear_selu(torch.ones(3, 0), torch.ones(2, 0), torch.ones(2))
+    assert y.tolist() == [[pytest.approx(1.0507, abs=1e-4)] * 2] * 3

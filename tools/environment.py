@@ -36,12 +36,28 @@ for d in distributions():
 """
 
 
+def digest(*paths: Path) -> str:
+    """Return a hash of the contents of files."""
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(path.read_bytes())
+    return total.hexdigest()
+
+
 def wanted() -> dict[str, str]:
     """Return what the environment has to be made from."""
-    digest = hashlib.sha256()
-    for path in (ROOT / "pyproject.toml", CONSTRAINTS, Path(__file__)):
-        digest.update(path.read_bytes())
-    return {"python": sys.version, "root": str(ROOT), "inputs": digest.hexdigest()}
+    inputs = digest(ROOT / "pyproject.toml", CONSTRAINTS, Path(__file__))
+    return {"python": sys.version, "root": str(ROOT), "inputs": inputs}
+
+
+def kernels() -> str:
+    """Return what the native library has to be made from."""
+    return digest(ROOT / "CMakeLists.txt", *sorted((ROOT / "csrc").glob("*")))
+
+
+def stamp() -> dict[str, str]:
+    """Return what the environment was made from; raise OSError or ValueError without it."""
+    return dict(json.loads(STAMP.read_text(encoding="utf-8")))
 
 
 def fault() -> str | None:
@@ -49,7 +65,7 @@ def fault() -> str | None:
     if not VENV.exists():
         return "there is none yet"
     try:
-        if json.loads(STAMP.read_text(encoding="utf-8")) != wanted():
+        if wanted().items() - stamp().items():
             return "it was made from another pyproject.toml, constraints.txt, Python or folder"
     except (OSError, ValueError):
         return "its set-up was not finished"
@@ -68,6 +84,11 @@ def run(*command: str | Path) -> None:
         sys.exit(f"{result.stdout}\nset-up failed (exit {result.returncode}): {shown}")
 
 
+def install(*arguments: str | Path) -> None:
+    """Install into the environment."""
+    run(PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments)
+
+
 def make() -> None:
     """Make the environment from nothing."""
     shutil.rmtree(VENV, ignore_errors=True)
@@ -80,13 +101,31 @@ def make() -> None:
             f"missing; on Debian and Ubuntu: apt-get install python{version}-venv"
         )
     run(sys.executable, "-m", "venv", VENV)
-    pip = (PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-    constrained = (*pip, "--constraint", CONSTRAINTS)
+    constrained = ("--constraint", CONSTRAINTS)
     # torch first and by its exact pin, so that no later step resolves it anew; no build isolation,
     # so that building the package never fetches a second torch.
-    run(*constrained, "torch", "scikit-build-core")
-    run(*constrained, "--no-build-isolation", "--editable", f"{ROOT}[dev]")
-    STAMP.write_text(json.dumps(wanted()), encoding="utf-8")
+    builders = [name for name in ("cmake", "ninja") if not shutil.which(name)]
+    install(*constrained, "torch", "scikit-build-core", *builders)
+    install(*constrained, "--no-build-isolation", "--editable", f"{ROOT}[dev]")
+    finish()
+
+
+def build_kernels() -> None:
+    """Install the package once more, for the sake of its native library."""
+    install("--no-deps", "--no-build-isolation", "--force-reinstall", "--editable", ROOT)
+    finish()
+
+
+def finish() -> None:
+    """Write the stamp, the sign that everything is there."""
+    STAMP.write_text(json.dumps({**wanted(), "kernels": kernels()}), encoding="utf-8")
+
+
+def which_kernels() -> str:
+    """Return in words what computes on the CPU."""
+    command = "from selfnorm import ops; print(': '.join(ops.backends()['cpu']))"
+    result = subprocess.run([PYTHON, "-c", command], capture_output=True, text=True, check=False)
+    return result.stdout.strip() or result.stderr.strip().splitlines()[-1]
 
 
 @contextlib.contextmanager
@@ -111,14 +150,19 @@ def main() -> None:
         )
     with only_one():
         reason = fault()
-        if reason is None:
-            return
-        print(
-            f"making the environment .venv ({reason}); this takes a minute or two ...", flush=True
-        )
         start = time.monotonic()
-        make()
-        print(f"environment ready after {time.monotonic() - start:.0f} s", flush=True)
+        if reason is not None:
+            print(
+                f"making the environment .venv ({reason}); this takes a minute or two ...",
+                flush=True,
+            )
+            make()
+        elif stamp().get("kernels") != kernels():
+            print("csrc has changed, building the kernels anew ...", flush=True)
+            build_kernels()
+        else:
+            return
+        print(f"environment ready after {time.monotonic() - start:.0f} s; {which_kernels()}")
 
 
 if __name__ == "__main__":

@@ -80,3 +80,27 @@ def test_depths_are_refused(depth: Any) -> None:
 def test_alphas_are_refused(alpha: Any) -> None:
     with pytest.raises(DomainError, match="alpha must be a finite number, 0 or more"):
         nn.ELU(alpha)
+
+
+@pytest.mark.parametrize("module", [nn.SELU(var=0.5, inplace=True), nn.ELU(1.5, inplace=True)])
+def test_in_place(module: torch.nn.Module) -> None:
+    # Large enough for the kernels; the other side is the same module out of place.
+    plain = nn.SELU(var=0.5) if isinstance(module, nn.SELU) else nn.ELU(1.5)
+    leaf = torch.randn(300, 70, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    results = []
+    for function in (module, plain):
+        x = leaf * 1.0
+        y = function(x)
+        assert (y.data_ptr() == x.data_ptr()) == (function is module)
+        results.append((y.detach().clone(), *torch.autograd.grad(y.square().sum(), leaf)))
+    for got, want in zip(*results, strict=True):
+        torch.testing.assert_close(got, want, rtol=2e-6, atol=2e-6)
+    assert "inplace=True" in repr(module)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_place_refuses_a_gradient_in_low_precision(dtype: torch.dtype) -> None:
+    x = torch.ones(4, dtype=dtype)
+    assert nn.SELU(inplace=True)(x.clone()).dtype == dtype  # no gradient wanted
+    with pytest.raises(DomainError, match="leave out inplace=True"):
+        nn.SELU(inplace=True)(x.requires_grad_() * 1.0)

@@ -336,7 +336,8 @@ def test_export(net: nn.SNN, strict: bool) -> None:
         net.eval(), (gaussian(6, 4),), dynamic_shapes=({0: rows},), strict=strict
     )
     x = gaussian(11, 4, seed=2)
-    assert torch.equal(program.module()(x), net(x))
+    # What is exported is torch's own ELU; here our kernel may have answered.
+    torch.testing.assert_close(program.module()(x), net(x))
 
 
 def test_repr(net: nn.SNN) -> None:

@@ -117,15 +117,15 @@ def test_low_precision_is_rounded_once() -> None:
     bias = standard_normal(7, seed=23).bfloat16()
     drop = standard_normal(2000, 7, seed=24) > 1
     constants = (1.4680598705305, 1.0409573375386)
-    got = _reference.selu_dropout(x, bias, *constants, drop, 0.8, 0.3)
-    want = _reference.selu_dropout(x.double(), bias.double(), *constants, drop, 0.8, 0.3)
+    got = _reference.selu_value(x, bias, drop, *constants, 0.8, 0.3)
+    want = _reference.selu_value(x.double(), bias.double(), drop, *constants, 0.8, 0.3)
     torch.testing.assert_close(got, want.bfloat16(), rtol=0.0, atol=0.0)
 
 
 def test_dropped_infinity_and_nan_leave_no_trace() -> None:
     x = torch.tensor([math.inf, -math.inf, math.nan, 1.0], requires_grad=True)
     drop = torch.tensor([True, True, True, False])
-    y = _reference.alpha_dropout(x, drop, 0.9, 0.2, -1.5)
+    y = _reference.alpha_dropout_value(x, drop, 0.9, 0.2, -1.5)
     y.sum().backward()
     assert y.tolist() == pytest.approx([-1.15, -1.15, -1.15, 1.1])
     assert x.grad is not None
@@ -140,7 +140,7 @@ def test_derivatives_of_every_kind() -> None:
     drop = standard_normal(5, 3, seed=27) > 0.5
 
     def f(t: Tensor, c: Tensor) -> Tensor:
-        return _reference.selu_dropout(t, c, 1.3, 1.1, drop, 0.8, 0.3)
+        return _reference.selu_value(t, c, drop, 1.3, 1.1, 0.8, 0.3)
 
     assert torch.autograd.gradcheck(f, (x, bias), check_forward_ad=True)
     assert torch.autograd.gradgradcheck(f, (x, bias), check_fwd_over_rev=True)

@@ -23,6 +23,8 @@ class SELU(torch.nn.Module):
     mean, var : float
         Mean and variance that layers of centred weights with sum of squares 1 reproduce; alpha
         and scale follow (:func:`selfnorm.theory.solve`). (0, 1) is the published SELU.
+    inplace : bool
+        Write the result over the input (:func:`selfnorm.functional.selu`).
 
     Attributes
     ----------
@@ -36,8 +38,7 @@ class SELU(torch.nn.Module):
 
     Notes
     -----
-    Shape: any, kept. No parameters and no state. There is no ``inplace``: a slope rebuilt from
-    a rounded output is wrong.
+    Shape: any, kept. No parameters and no state.
 
     References
     ----------
@@ -51,7 +52,7 @@ class SELU(torch.nn.Module):
     SELU(mean=0, var=0.1, alpha=1.20365, scale=1.02242)
     """
 
-    def __init__(self, mean: float = 0.0, var: float = 1.0) -> None:
+    def __init__(self, mean: float = 0.0, var: float = 1.0, *, inplace: bool = False) -> None:
         super().__init__()
         constants = theory.solve(mean, var)
         self.mean = float(mean)
@@ -59,6 +60,7 @@ class SELU(torch.nn.Module):
         self.alpha = float(constants.alpha)
         self.scale = float(constants.scale)
         self.saturation = float(constants.saturation)
+        self.inplace = inplace
 
     @classmethod
     def for_depth(cls, depth: int, budget: float = math.e) -> SELU:
@@ -90,13 +92,16 @@ class SELU(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply :func:`selfnorm.functional.selu`."""
-        return functional.selu(x, mean=self.mean, var=self.var)
+        return functional.selu(x, mean=self.mean, var=self.var, inplace=self.inplace)
 
     def extra_repr(self) -> str:
         """Show what differs from the published SELU."""
-        if (self.mean, self.var) == (0.0, 1.0):
-            return ""
-        return f"mean={self.mean:g}, var={self.var:g}, alpha={self.alpha:g}, scale={self.scale:g}"
+        shown = []
+        if (self.mean, self.var) != (0.0, 1.0):
+            shown = [f"{k}={getattr(self, k):g}" for k in ("mean", "var", "alpha", "scale")]
+        if self.inplace:
+            shown.append("inplace=True")
+        return ", ".join(shown)
 
 
 class ELU(torch.nn.Module):
@@ -106,6 +111,8 @@ class ELU(torch.nn.Module):
     ----------
     alpha : float
         Minus the limit at minus infinity; finite, not negative.
+    inplace : bool
+        Write the result over the input (:func:`selfnorm.functional.elu`).
 
     Raises
     ------
@@ -128,15 +135,16 @@ class ELU(torch.nn.Module):
     tensor([-0.9482,  2.0000])
     """
 
-    def __init__(self, alpha: float = 1.0) -> None:
+    def __init__(self, alpha: float = 1.0, *, inplace: bool = False) -> None:
         super().__init__()
         functional.elu(torch.empty(0), alpha)  # refuses a bad alpha
         self.alpha = float(alpha)
+        self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply :func:`selfnorm.functional.elu`."""
-        return functional.elu(x, self.alpha)
+        return functional.elu(x, self.alpha, inplace=self.inplace)
 
     def extra_repr(self) -> str:
-        """Show alpha."""
-        return f"alpha={self.alpha:g}"
+        """Show alpha, and whether it works in place."""
+        return f"alpha={self.alpha:g}" + (", inplace=True" if self.inplace else "")

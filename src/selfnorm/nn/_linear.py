@@ -104,9 +104,10 @@ class LinearSELU(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer to inputs of shape (..., in_features)."""
-        # The product adds the bias on its way; the activation would need a pass of its own for it.
-        return functional.selu_dropout(
-            torch.nn.functional.linear(x, self.weight, self.bias),
+        return functional.linear_selu(
+            x,
+            self.weight,
+            self.bias,
             self.dropout,
             training=self.training,
             mean=self.mean,

@@ -1,0 +1,25 @@
+// Written by tools/polynomials.py; do not edit.
+#pragma once
+
+// q(r), highest power first; error at most 1.4e-9
+#define SELFNORM_Q_FLOAT(STEP) \
+  STEP(0.000198909908f) \
+  STEP(0.001393365f) \
+  STEP(0.00833331093f) \
+  STEP(0.0416664649f) \
+  STEP(0.166666667f) \
+  STEP(0.500000001f)
+
+// q(r), highest power first; error at most 1.4e-18
+#define SELFNORM_Q_DOUBLE(STEP) \
+  STEP(2.0914686968086877e-9) \
+  STEP(2.5105217004720745e-8) \
+  STEP(2.7557273643110295e-7) \
+  STEP(2.7557255400206424e-6) \
+  STEP(2.4801587325547741e-5) \
+  STEP(0.00019841269874820625) \
+  STEP(0.0013888888888883748) \
+  STEP(0.0083333333333261351) \
+  STEP(0.04166666666666667) \
+  STEP(0.16666666666666671) \
+  STEP(0.5)
