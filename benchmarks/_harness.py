@@ -3,7 +3,7 @@
 A `Case` names a piece of work and the providers that do it. In each round every provider takes one
 sample, in an order that rotates, so that a slow minute of the machine meets them all. A sample is
 as many calls as take `SAMPLE_SECONDS`; before the first there is one call to warm up. The garbage
-collector rests during a sample.
+collector rests during a sample. Where bytes are measured, `run` returns them, once.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import selfnorm
 
+ROOT = Path(__file__).resolve().parent.parent
 SAMPLE_SECONDS = 0.01
 LEAST_SAMPLES, MOST_SAMPLES = 5, 101
 VERSIONS_OF = ("numpy", "scipy", "python-flint", "torch", "dks", "autograd")
@@ -48,26 +49,42 @@ class Provider:
 
 
 @dataclass(frozen=True)
+class Goal:
+    """``provider`` shall need at most ``at_most`` times what the provider ``of`` needs."""
+
+    provider: str
+    at_most: float
+    of: str
+
+
+@dataclass(frozen=True)
 class Case:
     """A piece of work; what is measured is the time per item, where one call does ``items``.
 
-    ``run`` returns when the work is done, on any device. ``goal`` is in seconds per item and meant
-    for selfnorm.
+    ``run`` returns when the work is done, on any device; with the unit B it returns bytes instead
+    of being timed. ``goal`` is in the unit per item and meant for selfnorm, ``goals`` compare
+    providers. ``relative_to`` names the provider whose multiples the rows show. Providers that
+    need memory or long preparation come from a function, called when their case is up. A ``large``
+    case is left out of a quick run.
     """
 
     name: str
-    providers: Sequence[Provider]
+    providers: Sequence[Provider] | Callable[[], Sequence[Provider]]
     items: int = 1
     item: str = "call"
     goal: float | None = None
     device: str = "cpu"
     clock: Clock = time.perf_counter
     clock_name: str = "wall"
+    unit: Literal["s", "B"] = "s"
+    goals: Sequence[Goal] = ()
+    relative_to: str = ""
+    large: bool = False
 
 
 @dataclass(frozen=True)
 class Row:
-    """A case as done by one provider; times in seconds per item."""
+    """A case as done by one provider; quantiles and goal in the unit, seconds or bytes per item."""
 
     group: str
     case: str
@@ -80,6 +97,8 @@ class Row:
     p20: float | None
     median: float | None
     p80: float | None
+    relative: float | None
+    relative_to: str
     goal: float | None
     verdict: str
     digits: float | None
@@ -88,7 +107,23 @@ class Row:
 
 def measure(group: str, case: Case, seconds: float) -> list[Row]:
     """Measure one case, for about so many seconds for each provider."""
-    present = [p for p in case.providers if not p.absent]
+    providers = case.providers() if callable(case.providers) else case.providers
+    present = [p for p in providers if not p.absent]
+    gc.collect()
+    gc.freeze()  # What exists by now, a compiler perhaps, would make each collection take long.
+    try:
+        taken = _bytes(present) if case.unit == "B" else _times(case, present, seconds)
+    finally:
+        gc.unfreeze()
+    medians = {name: statistics.median(samples) for name, samples in taken.items()}
+    return [_row(group, case, p, taken.get(p.name, []), medians, providers) for p in providers]
+
+
+def _bytes(present: Sequence[Provider]) -> dict[str, list[float]]:
+    return {p.name: [float(p.run())] for p in present}  # type: ignore[arg-type]
+
+
+def _times(case: Case, present: Sequence[Provider], seconds: float) -> dict[str, list[float]]:
     loops = {p.name: _loops(p.run) for p in present}
     taken: dict[str, list[float]] = {p.name: [] for p in present}
     start = time.perf_counter()
@@ -100,8 +135,7 @@ def measure(group: str, case: Case, seconds: float) -> list[Row]:
             p = present[(turn + k) % len(present)]
             sample = _sample(p.run, loops[p.name], case.clock)
             taken[p.name].append(sample / (loops[p.name] * case.items))
-    medians = {name: statistics.median(samples) for name, samples in taken.items()}
-    return [_row(group, case, p, taken.get(p.name, []), medians) for p in case.providers]
+    return taken
 
 
 def _loops(run: Callable[[], object]) -> int:
@@ -126,15 +160,25 @@ def _sample(run: Callable[[], object], loops: int, clock: Clock) -> float:
 
 
 def _row(
-    group: str, case: Case, p: Provider, samples: list[float], medians: Mapping[str, float]
+    group: str,
+    case: Case,
+    p: Provider,
+    samples: list[float],
+    medians: Mapping[str, float],
+    providers: Sequence[Provider],
 ) -> Row:
     digits, digits_of = p.accuracy() if p.accuracy and not p.absent else (None, "")
-    p20, median, p80 = statistics.quantiles(samples, n=10)[1::3] if samples else (None, None, None)
+    p20, median, p80 = _quantiles(samples)
+    limits = [case.goal] if case.goal is not None and p.name == "selfnorm" else []
+    limits += [g.at_most * medians[g.of] for g in _goals(case, p) if g.of in medians]
+    relative = None
+    if median is not None and case.relative_to in medians:
+        relative = _times_of(median, medians[case.relative_to])
     return Row(
         group=group,
         case=case.name,
         provider=p.name,
-        unit=f"s/{case.item}",
+        unit=f"{case.unit}/{case.item}",
         n=case.items,
         device=case.device,
         clock=case.clock_name,
@@ -142,23 +186,53 @@ def _row(
         p20=p20,
         median=median,
         p80=p80,
-        goal=case.goal if p.name == "selfnorm" else None,
-        verdict=_verdict(case, p, medians),
+        relative=relative,
+        relative_to=case.relative_to,
+        goal=min(limits, default=None),
+        verdict=_verdict(case, p, medians, providers),
         digits=digits,
         digits_of=digits_of,
     )
 
 
-def _verdict(case: Case, p: Provider, medians: Mapping[str, float]) -> str:
-    if p.absent or p.floor:
-        return f"not run: {p.absent}" if p.absent else "floor"
-    words = []
+def _quantiles(samples: list[float]) -> tuple[float | None, float | None, float | None]:
+    if len(samples) < 2:
+        return (samples[0], samples[0], samples[0]) if samples else (None, None, None)
+    p20, median, p80 = statistics.quantiles(samples, n=10)[1::3]
+    return p20, median, p80
+
+
+def _goals(case: Case, p: Provider) -> list[Goal]:
+    return [g for g in case.goals if g.provider == p.name]
+
+
+def _times_of(this: float, other: float) -> float | None:
+    """Return this over other; None where that says nothing: there is no multiple of 0 bytes."""
+    return this / other if other > 0.0 else None
+
+
+def _verdict(
+    case: Case, p: Provider, medians: Mapping[str, float], providers: Sequence[Provider]
+) -> str:
+    if p.absent:
+        return f"not run: {p.absent}"
+    words = ["floor"] if p.floor else []
     if case.goal is not None and p.name == "selfnorm":
         words.append("goal met" if medians[p.name] <= case.goal else "GOAL MISSED")
-    ranked = [o.name for o in case.providers if not o.absent and not o.floor]
+    for g in _goals(case, p):
+        goal = f"{g.at_most:.3g} × {g.of}"
+        if g.of not in medians:
+            words.append(f"goal {goal} not judged")
+            continue
+        met = medians[p.name] <= g.at_most * medians[g.of]
+        ratio = _times_of(medians[p.name], medians[g.of])
+        found = "" if ratio is None else f" ({ratio:.3g})"
+        words.append(f"goal {goal} met{found}" if met else f"GOAL {goal} MISSED{found}")
+    ranked = [o.name for o in providers if not o.absent and not o.floor]
     best = min(ranked, key=lambda name: medians[name])
-    if p.name != best:
-        words.append(f"{medians[p.name] / medians[best]:.3g} times {best}")
+    if not p.floor and medians[p.name] > medians[best]:
+        ratio = _times_of(medians[p.name], medians[best])
+        words.append(f"more than {best}" if ratio is None else f"{ratio:.3g} times {best}")
     return ", ".join(words)
 
 
@@ -198,22 +272,63 @@ def _processor() -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Format rows as a Markdown table."""
-    head = ("case", "provider", "n", "p20", "median", "p80", "unit", "digits", "verdict")
-    lines = [head, tuple("---" for _ in head)]
+    """Format rows as a Markdown table, one line for each; digits and multiples where there are."""
+    optional = {
+        "digits": any(r.digits is not None for r in rows),
+        "relative": any(r.relative_to for r in rows),
+    }
+    head = ["case", "provider", "n", "p20", "median", "p80", "unit", "relative", "digits",
+            "verdict"]  # fmt: skip
+    lines = [head, ["---"] * len(head)]
     for r in rows:
-        unit, factor = _prefix(r.median)
-        times = ["—" if t is None else f"{t * factor:.3g}" for t in (r.p20, r.median, r.p80)]
+        unit, factor = _prefix(r.median, r.unit[0])
+        values = ["—" if v is None else f"{v * factor:.3g}" for v in (r.p20, r.median, r.p80)]
         clock = "" if r.clock == "wall" else f" ({r.clock})"
         digits = "" if r.digits is None else f"{r.digits:.1f}"
         name = f"{r.case}, {r.digits_of}" if r.digits_of else r.case
-        unit = r.unit.replace("s/", f"{unit}/", 1) + clock
-        lines.append((name, r.provider, f"{r.n:,}", *times, unit, digits, r.verdict))
+        unit = f"{unit}/{r.unit[2:]}" + clock
+        relative = "" if r.relative is None else f"{r.relative:.3g} × {r.relative_to}"
+        lines.append([name, r.provider, f"{r.n:,}", *values, unit, relative, digits, r.verdict])
+    shown = [optional.get(name, True) for name in head]
+    return "\n".join(
+        f"| {' | '.join(cell for cell, show in zip(line, shown, strict=True) if show)} |"
+        for line in lines
+    )
+
+
+def wide_table(rows: Sequence[Row]) -> str:
+    """Format medians, in parentheses the multiples of the mark, with one line for each case.
+
+    Cases of one group, one unit and one mark share a Markdown table; each provider has a column.
+    """
+    shared: dict[tuple[str, str, str], list[Row]] = {}
+    for r in rows:
+        shared.setdefault((r.group, r.unit, r.relative_to), []).append(r)
+    return "\n\n".join(map(_one_wide_table, shared.values()))
+
+
+def _one_wide_table(rows: Sequence[Row]) -> str:
+    providers = list(dict.fromkeys(r.provider for r in rows))
+    cases: dict[str, dict[str, str]] = {}
+    for r in rows:
+        unit, factor = _prefix(r.median, r.unit[0])
+        cell = "—" if r.median is None else f"{r.median * factor:.3g} {unit}"
+        if r.relative is not None:
+            cell += f" ({r.relative:.3g})"
+        cases.setdefault(r.case, {})[r.provider] = cell
+    lines = [["case", *providers], ["---"] * (1 + len(providers))]
+    lines += [[name, *(cells.get(p, "") for p in providers)] for name, cells in cases.items()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _prefix(seconds: float | None) -> tuple[str, float]:
-    for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
-        if seconds is None or seconds * factor >= 1.0:
-            return unit, factor
-    return "ns", 1e9
+_PREFIXES = {
+    "s": (("s", 1.0), ("ms", 1e3), ("µs", 1e6), ("ns", 1e9)),
+    "B": (("GiB", 2.0**-30), ("MiB", 2.0**-20), ("KiB", 2.0**-10), ("B", 1.0)),
+}
+
+
+def _prefix(value: float | None, kind: str) -> tuple[str, float]:
+    if value is None:
+        return kind, 1.0
+    prefixes = _PREFIXES[kind]
+    return next((p for p in prefixes if value * p[1] >= 1.0), prefixes[-1])
