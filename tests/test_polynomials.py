@@ -1,4 +1,4 @@
-"""The coefficients of the native kernels come from their script, and are as good as they need be."""
+"""The coefficients of the native kernels: written by their script, and good enough."""
 
 from __future__ import annotations
 
