@@ -168,7 +168,8 @@ def _row(
     providers: Sequence[Provider],
 ) -> Row:
     digits, digits_of = p.accuracy() if p.accuracy and not p.absent else (None, "")
-    p20, median, p80 = _quantiles(samples)
+    # The median from the same formula everywhere: statistics.quantiles' may differ by a rounding.
+    median, (p20, p80) = medians.get(p.name), _outer_quantiles(samples)
     limits = [case.goal] if case.goal is not None and p.name == "selfnorm" else []
     limits += [g.at_most * medians[g.of] for g in _goals(case, p) if g.of in medians]
     relative = None
@@ -195,11 +196,11 @@ def _row(
     )
 
 
-def _quantiles(samples: list[float]) -> tuple[float | None, float | None, float | None]:
+def _outer_quantiles(samples: list[float]) -> tuple[float | None, float | None]:
     if len(samples) < 2:
-        return (samples[0], samples[0], samples[0]) if samples else (None, None, None)
-    p20, median, p80 = statistics.quantiles(samples, n=10)[1::3]
-    return p20, median, p80
+        return (samples[0], samples[0]) if samples else (None, None)
+    p20, _, p80 = statistics.quantiles(samples, n=10)[1::3]
+    return p20, p80
 
 
 def _goals(case: Case, p: Provider) -> list[Goal]:

@@ -137,6 +137,17 @@ def test_goals_that_compare(
     assert "3 × mark" in _harness.table([ours])
 
 
+def test_the_mark_is_once_itself() -> None:
+    """For five samples of this length the usual formula of quantiles rounds: 10 t / 10 is not t."""
+    t = 0.405
+    assert 10 * t / 10 != t
+    looks = itertools.cycle([0.0, t])
+    mark = _harness.Provider("mark", lambda: time.sleep(2 * _harness.SAMPLE_SECONDS))
+    case = _harness.Case("work", [mark], clock=lambda: next(looks), relative_to="mark")
+    (row,) = _harness.measure("group", case, seconds=0.0)
+    assert (row.samples, row.median, row.relative) == (5, t, 1.0)
+
+
 def test_bytes_are_what_run_returns_once() -> None:
     """No multiple of nothing is told, and who needs as much as the best has not lost."""
     calls = 0

@@ -107,6 +107,9 @@ def test_threads_change_nothing(shape: tuple[int, ...], p: float) -> None:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
             y = OPS.selu(x, bias, key(), p, *SELU)
+            over = x.clone()
+            OPS.selu.out(over, bias, key(), p, *SELU, out=over)
+            assert torch.equal(over, y)
             dx = OPS.selu_grad(grad, x, bias, key(), p, ALPHA, SCALE, A)
             from_y = OPS.selu_grad_from_output(grad, y, *SELU)
             results.append((y, dx, from_y, OPS.alpha_dropout(x, key(), p, A, B, -1.7)))

@@ -225,6 +225,8 @@ OVERLAPS: dict[str, Callable[[Tensor], tuple[Tensor, Tensor]]] = {
     "columns": lambda t: (t[:, :-1], t[:, 1:]),
     "transposed": lambda t: (t, t.t()),
     "steps": lambda t: (t.view(-1)[:2000:2], t.view(-1)[:1000]),
+    # From 64 columns on rows are read and written where they lie.
+    "wider": lambda t: (t.as_strided((50, 64), (64, 1)), t.as_strided((50, 64), (70, 1))),
     "expanded": lambda t: (t[5].expand(60, -1), t[:60]),
 }
 
@@ -253,9 +255,10 @@ def test_out_may_overlap_the_bias(name: str, columns: int) -> None:
     torch.testing.assert_close(x, want, rtol=1e-6, atol=5e-7)
 
 
+@pytest.mark.parametrize("columns", [5, 70])
 @pytest.mark.parametrize("name", NAMES)
-def test_out_that_overlaps_itself_is_refused(name: str) -> None:
-    x, out = normal(4, 5, seed=13), torch.zeros(1, 5).expand(4, 5)
+def test_out_that_overlaps_itself_is_refused(name: str, columns: int) -> None:
+    x, out = normal(4, columns, seed=13), torch.zeros(1, columns).expand(4, columns)
     with pytest.raises(RuntimeError, match=r"a place of its own .* dimension 0"):
         getattr(OPS, name).out(*arguments(name, x, x, None, key()), out=out)
     with pytest.raises(RuntimeError, match=r"a place of its own .* dimension 0"):

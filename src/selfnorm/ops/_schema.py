@@ -21,7 +21,9 @@ a, b : float
 saturation : float
     What a dropped element is set to before that map.
 out : Tensor
-    Written; like ``x``, and it may be ``x`` or ``grad`` itself.
+    Written; like ``x``, and it may be ``x`` or ``grad`` itself. The native library does not tell
+    autograd of it: whoever writes over a tensor that a backward pass needs has to
+    (`torch.autograd.graph.increment_version`).
 """
 
 from __future__ import annotations

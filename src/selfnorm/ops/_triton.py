@@ -40,6 +40,8 @@ __all__ = [
 BLOCKS: Final = 256
 WARPS: Final = 4
 
+_FLAT: Final = (1, [0, 0, 0])  # columns and strides where rows do not matter
+
 # The oldest devices that Triton is made for (compute capability).
 _OLDEST: Final = (8, 0)
 
@@ -160,14 +162,18 @@ def _row_stride(x: Tensor) -> int | None:
 
 def _overlap(x: Tensor, out: Tensor) -> bool:
     """Return whether ``out`` shares memory with ``x`` other than element by element."""
-
-    def end(t: Tensor) -> int:
-        span = sum((n - 1) * s for n, s in zip(t.shape, t.stride(), strict=True))
-        return t.data_ptr() + (span + 1) * t.element_size()
-
-    if x.data_ptr() == out.data_ptr() and x.stride() == out.stride():
+    start, to = x.data_ptr(), out.data_ptr()
+    if start == to and x.stride() == out.stride():
         return False
-    return x.data_ptr() < end(out) and out.data_ptr() < end(x)
+    return start < to + _extent(out) and to < start + _extent(x)
+
+
+def _extent(x: Tensor) -> int:
+    """Return how many bytes lie between the first element and the end of the last."""
+    if x.is_contiguous():
+        return x.nbytes
+    span = sum((n - 1) * s for n, s in zip(x.shape, x.stride(), strict=True))
+    return (span + 1) * x.element_size()
 
 
 def _one_order(tensors: Sequence[Tensor]) -> bool:
@@ -193,8 +199,9 @@ def _apply(
     """Run an operator from inputs, x or (x, grad), to out, whatever their layouts."""
     x = inputs[0]
     check_type(x, "x")
-    for other, name in zip((*inputs[1:], out), ("grad", "out")[2 - len(inputs) :], strict=True):
-        _check_like(x, other, name)
+    _check_like(x, out, "out")
+    if len(inputs) > 1:
+        _check_like(x, inputs[1], "grad")
     columns = x.shape[-1] if x.dim() else 1
     if bias is not None:
         check_bias(x.dtype, columns, bias, x.device)
@@ -206,31 +213,37 @@ def _apply(
         rng = rng.contiguous()
     if x.numel() == 0:
         return
-    if any(_overlap(t, out) for t in inputs):
-        result = torch.empty_like(out)
-        _apply(op, inputs, bias, rng, p, numbers, result)
-        out.copy_(result)
-        return
     tensors = (*inputs, out)
-    contiguous = all(t.is_contiguous() for t in tensors)
+    contiguous = True
+    for t in inputs:
+        if _overlap(t, out):
+            result = torch.empty_like(out)
+            _apply(op, inputs, bias, rng, p, numbers, result)
+            out.copy_(result)
+            return
+        contiguous = contiguous and t.is_contiguous()
+    contiguous = contiguous and out.is_contiguous()
     if bias is None and (contiguous or (rng is None and _one_order(tensors))):
         _launch(op, tensors, None, rng, halves, numbers, None)
+        return
+    if contiguous and bias is not None:
+        if (
+            columns % 8
+        ):  # Rows of several, so many that 8 divides their length; the last is cut off.
+            bias = bias.repeat(8 // math.gcd(8, columns))
+        row = bias.shape[0] // 8
+        _launch(op, tensors, bias, rng, halves, numbers, (row, [row] * len(tensors)))
         return
     strides = [_row_stride(t) for t in tensors] if x.dim() else []
     rows = [s // 8 for s in strides if s is not None and s % 8 == 0]
     if columns % 8 == 0 and len(rows) == len(tensors):
         _launch(op, tensors, bias, rng, halves, numbers, (columns // 8, rows))
-    elif contiguous and bias is not None:
-        # As many biases in a row as make its length a multiple of 8; the last row may be cut off.
-        bias = bias.repeat(8 // math.gcd(8, columns))
-        row = bias.shape[0] // 8
-        _launch(op, tensors, bias, rng, halves, numbers, (row, [row] * len(tensors)))
-    else:
-        copies = tuple(t.contiguous() for t in inputs)
-        result = out if out.is_contiguous() else torch.empty_like(copies[0])
-        _apply(op, copies, bias, rng, p, numbers, result)
-        if result is not out:
-            out.copy_(result)
+        return
+    copies = tuple(t.contiguous() for t in inputs)
+    result = out if out.is_contiguous() else torch.empty_like(copies[0])
+    _apply(op, copies, bias, rng, p, numbers, result)
+    if result is not out:
+        out.copy_(result)
 
 
 def _launch(
@@ -247,20 +260,18 @@ def _launch(
     grad = tensors[1] if len(tensors) == 3 else None
     numel = x.numel()
     full, tail = divmod(numel, 8)
-    columns, strides = rows or (1, [0, 0])
-    reach = numel if rows is None else (full // columns + 1) * max(strides) * 8
+    columns, strides = rows or _FLAT
+    reach = numel if rows is None else max(numel, (full // columns + 1) * max(strides) * 8)
     # The last program may count beyond the end.
-    wide = max(reach, numel) + 8 * BLOCKS >= 2**31
-    magic, shift = _division(columns)
+    wide = reach + 8 * BLOCKS >= 2**31
     # A partial block needs bounds for each element, hence narrow accesses: few of them.
-    parts = [(0, full, False)]
-    if tail:
-        parts = (
-            [(0, full, False), (full, full + 1, True)] if full >= BLOCKS else [(0, full + 1, True)]
-        )
+    if tail and full >= BLOCKS:
+        parts = [(0, full, False), (full, full + 1, True)]
+    else:
+        parts = [(0, full + (tail > 0), tail > 0)]
     for start, end, partial in parts:
-        elementwise[(-(-(end - start) // BLOCKS),)](
-            x, grad, bias, rng, out, start, end, numel, columns, magic, shift,
+        elementwise[((end - start - 1) // BLOCKS + 1,)](
+            x, grad, bias, rng, out, start, end, numel, columns, *_division(columns),
             strides[0], strides[len(tensors) - 2], strides[-1], *halves, *numbers,
             OP=op, ROWS=rows is not None, TAIL=partial, WIDE=wide, BLOCKS=BLOCKS,
             num_warps=WARPS,
