@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "report": {"diagnosis", "theory"},
     "diagnosis": {"nn", "theory"},
     "tabular": {"train", "nn", "init", "theory"},
-    "train": {"nn", "ops"},
+    "train": {"nn", "ops", "theory"},
     "nn": {"functional", "init", "theory"},
     "functional": {"ops", "theory"},
     "init": {"theory"},

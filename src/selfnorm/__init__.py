@@ -22,11 +22,21 @@ from selfnorm.errors import (
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from selfnorm import constants, experiments, functional, init, nn, ops, report, theory
+    from selfnorm import constants, experiments, functional, init, nn, ops, report, theory, train
 
 __version__ = "0.1.0"
 
-_MODULES = ("constants", "experiments", "functional", "init", "nn", "ops", "report", "theory")
+_MODULES = (
+    "constants",
+    "experiments",
+    "functional",
+    "init",
+    "nn",
+    "ops",
+    "report",
+    "theory",
+    "train",
+)
 
 __all__ = [
     "BackendError",
@@ -45,6 +55,7 @@ __all__ = [
     "ops",
     "report",
     "theory",
+    "train",
 ]
 
 

@@ -1,0 +1,52 @@
+"""Where a training went to infinity."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from selfnorm.train._network import Network, Step
+
+__all__ = ["Divergence", "locate"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Divergence:
+    """The first thing found that was not finite.
+
+    ``members`` are positions in the network; epoch and step count from 1, the step within the
+    epoch; ``where`` is in words.
+    """
+
+    members: tuple[int, ...]
+    epoch: int
+    step: int
+    where: str
+
+
+def locate(network: Network, member: int, step: Step | None) -> str:
+    """Say which layer of a member is the first with something that is not finite.
+
+    The state must be that after the step's gradient and before its update. Without a step only the
+    parameters are looked at.
+    """
+    layout = network.layout
+    names = [f"hidden layer {k + 1}" for k in range(len(layout.weight_shapes) - 1)]
+    names.append("the output layer")
+    several = network.members > 1
+
+    def broken(tensor: Tensor | None) -> bool:
+        if tensor is None:
+            return False
+        return not bool(torch.isfinite(tensor[member] if several else tensor).all())
+
+    weights, biases = layout.weights(network.parameters), layout.biases(network.parameters)
+    for name, weight, bias in zip(names, weights, biases, strict=True):
+        if broken(weight) or broken(bias):
+            return f"the parameters of {name}, by the update before"
+    for name, output in zip(names, step.outputs if step else [], strict=bool(step)):
+        if broken(output):
+            return f"what {name} gave"
+    return "the loss"
