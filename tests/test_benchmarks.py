@@ -436,7 +436,7 @@ def test_the_command_writes_rows_and_their_origin(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nothing"], "GROUP must be one of theory, kernels, nets, however: nothing"),
+        (["nothing"], "GROUP must be one of theory, kernels, nets, train, gpu, however: nothing"),
         (["--only", "no such case"], "--only must match a case, however: none has 'no such case'"),
     ],
 )
