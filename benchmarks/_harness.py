@@ -27,7 +27,7 @@ import selfnorm
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE_SECONDS = 0.01
 LEAST_SAMPLES, MOST_SAMPLES = 5, 101
-VERSIONS_OF = ("numpy", "scipy", "python-flint", "torch", "dks", "autograd")
+VERSIONS_OF = ("numpy", "scipy", "python-flint", "torch", "triton", "dks", "autograd")
 
 Clock = Callable[[], float]
 
