@@ -32,6 +32,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     (tmp_path / "pyproject.toml").write_text("[project]\n")
     (tmp_path / "CMakeLists.txt").write_text("project(fake)\n")
     (tmp_path / "csrc").mkdir()
+    (tmp_path / "src").mkdir()
     (tmp_path / "csrc" / "kernel.cpp").write_text("int one;\n")
     site = next((venv / "lib").glob("python3*")) / "site-packages"
     info = site / "fake-1.0.dist-info"
@@ -91,7 +92,7 @@ def test_a_fault_leads_to_a_new_environment(
     assert "set-up was not finished" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["csrc/kernel.cpp", "csrc/new.h", "CMakeLists.txt"])
+@pytest.mark.parametrize("name", ["csrc/kernel.cpp", "csrc/new.h", "CMakeLists.txt", "src/new.py"])
 def test_changed_kernels_are_built_and_nothing_else(
     environment: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

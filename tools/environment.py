@@ -51,8 +51,13 @@ def wanted() -> dict[str, str]:
 
 
 def kernels() -> str:
-    """Return what the native library has to be made from."""
-    return digest(ROOT / "CMakeLists.txt", *sorted((ROOT / "csrc").glob("*")))
+    """Return what the native library has to be made from, and which modules there are.
+
+    An editable installation remembers where each module was.
+    """
+    names = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "src").rglob("*.py"))
+    contents = digest(ROOT / "CMakeLists.txt", *sorted((ROOT / "csrc").glob("*")))
+    return hashlib.sha256("\n".join((contents, *names)).encode()).hexdigest()
 
 
 def stamp() -> dict[str, str]:
@@ -111,7 +116,7 @@ def make() -> None:
 
 
 def build_kernels() -> None:
-    """Install the package once more, for the sake of its native library."""
+    """Install the package once more, for its native library and its list of modules."""
     install("--no-deps", "--no-build-isolation", "--force-reinstall", "--editable", ROOT)
     finish()
 
@@ -158,7 +163,7 @@ def main() -> None:
             )
             make()
         elif stamp().get("kernels") != kernels():
-            print("csrc has changed, building the kernels anew ...", flush=True)
+            print("csrc or the list of modules has changed, installing anew ...", flush=True)
             build_kernels()
         else:
             return
