@@ -1,34 +1,29 @@
-"""Self-normalizing functions of tensors: SELU, ELU, alpha dropout.
-
-The constants of SELU and of alpha dropout follow from the fixed point (mean, var) that the
-network shall keep; (0, 1) gives the published ones. Source: Klambauer, Unterthiner, Mayr,
-Hochreiter, "Self-Normalizing Neural Networks", NeurIPS 2017 (arXiv:1706.02515).
-
-Accuracy, measured against 64-bit and 40-digit references for function and gradient: float64
-within 2 and float32 within 3 units in the last place, zero and infinity included; bfloat16 and
-float16 are computed in float32 and rounded once.
-"""
+"""SELU, ELU, alpha dropout and the linear layer with them."""
 
 from __future__ import annotations
 
 import functools
-import math
 import operator
 from collections.abc import Sequence
-from typing import Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from selfnorm import ops, theory
 from selfnorm.constants import ALPHA01, LAMBDA01, SATURATION01
 from selfnorm.errors import DomainError
+from selfnorm.functional._checks import (
+    check_alpha,
+    check_bias,
+    check_generator,
+    check_inplace,
+    check_rate,
+    check_tensor,
+    is_number,
+    mask_shape,
+)
 
 __all__ = ["alpha_dropout", "elu", "linear_selu", "selu", "selu_dropout"]
-
-_DTYPES: Final = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-_NUMBERS: Final = (int, float, np.integer, np.floating)
 
 
 def selu(x: Tensor, *, mean: float = 0.0, var: float = 1.0, inplace: bool = False) -> Tensor:
@@ -77,10 +72,10 @@ def selu(x: Tensor, *, mean: float = 0.0, var: float = 1.0, inplace: bool = Fals
     >>> selu(torch.tensor([-1.0, 0.0, 1.0]), var=0.1)
     tensor([-0.7779,  0.0000,  1.0224])
     """
-    _check_tensor("selu", "x", x)
+    check_tensor("selu", "x", x)
     alpha, scale, _ = _constants(mean, var)
     if inplace:
-        _check_inplace("selu", x)
+        check_inplace("selu", x)
     return ops.elu(x, alpha, scale, inplace=inplace)
 
 
@@ -121,10 +116,10 @@ def elu(x: Tensor, alpha: float = 1.0, *, inplace: bool = False) -> Tensor:
     >>> elu(torch.tensor([-1.0, 0.0, 1.0]), alpha=1.5)
     tensor([-0.9482,  0.0000,  1.0000])
     """
-    _check_tensor("elu", "x", x)
-    _check_alpha(alpha)
+    check_tensor("elu", "x", x)
+    check_alpha(alpha)
     if inplace:
-        _check_inplace("elu", x)
+        check_inplace("elu", x)
     return ops.elu(x, alpha, inplace=inplace)
 
 
@@ -195,15 +190,15 @@ def alpha_dropout(
     >>> abs(round(y.mean().item(), 2)), round(y.var().item(), 2)
     (0.0, 1.0)
     """
-    _check_tensor("alpha_dropout", "x", x)
-    _check_p(p)
-    _check_generator(generator, x)
-    mask_shape = _mask_shape(tuple(x.shape), shared_dims)
+    check_tensor("alpha_dropout", "x", x)
+    check_rate("p", p)
+    check_generator(generator, x)
+    shape = mask_shape(tuple(x.shape), shared_dims)
     _, _, saturation = _constants(mean, var)
     if not training or p == 0:
         return x
     rate, a, b = _affine(p, mean, var)
-    return ops.alpha_dropout(x, rate, a, b, saturation, mask_shape, generator)
+    return ops.alpha_dropout(x, rate, a, b, saturation, shape, generator)
 
 
 def selu_dropout(
@@ -261,13 +256,13 @@ def selu_dropout(
     >>> selu_dropout(x, 0.5, torch.tensor([0.5, 0.5]), training=False)
     tensor([[-0.6918,  1.5761]])
     """
-    _check_tensor("selu_dropout", "x", x)
-    _check_p(p)
-    _check_generator(generator, x)
+    check_tensor("selu_dropout", "x", x)
+    check_rate("p", p)
+    check_generator(generator, x)
     if bias is not None:
-        _check_bias(bias, x)
+        check_bias(bias, x)
     if inplace:
-        _check_inplace("selu_dropout", x)
+        check_inplace("selu_dropout", x)
     alpha, scale, _ = _constants(mean, var)
     rate, a, b = _affine(p, mean, var) if training and p != 0 else (0.0, 1.0, 0.0)
     return ops.selu_dropout(x, bias, alpha, scale, rate, a, b, generator, inplace=inplace)
@@ -327,10 +322,10 @@ def linear_selu(
     >>> linear_selu(torch.tensor([[1.0, 2.0]]), weight)
     tensor([[2.1014, 0.0000]])
     """
-    _check_tensor("linear_selu", "x", x)
-    _check_tensor("linear_selu", "weight", weight)
-    _check_p(p)
-    _check_generator(generator, x)
+    check_tensor("linear_selu", "x", x)
+    check_tensor("linear_selu", "weight", weight)
+    check_rate("p", p)
+    check_generator(generator, x)
     if weight.dim() != 2 or x.dim() == 0 or x.shape[-1] != weight.shape[1]:
         raise DomainError(
             "weight must be (out_features, in_features) for x of shape (..., in_features), "
@@ -347,8 +342,8 @@ def linear_selu(
 def _constants(mean: float, var: float) -> tuple[float, float, float]:
     """Return alpha, scale and saturation of the SELU with this fixed point."""
     # Only the type: theory.solve refuses values that no SELU reaches.
-    if not (_is_number(mean) and _is_number(var)):
-        name, value = ("var", var) if _is_number(mean) else ("mean", mean)
+    if not (is_number(mean) and is_number(var)):
+        name, value = ("var", var) if is_number(mean) else ("mean", mean)
         raise DomainError(
             f"{name} must be one number, however: {name}={value!r}; one fixed point holds for "
             "the whole tensor"
@@ -408,106 +403,3 @@ def _concrete(value: float) -> float:
         return value
     whole = operator.index(int(value))
     return whole + operator.index(int((value - whole) * 2.0**62)) / 2.0**62
-
-
-# ---- checks ------------------------------------------------------------------------------
-
-
-def _is_number(value: object) -> bool:
-    # The first question answers almost all calls.
-    return type(value) is float or (isinstance(value, _NUMBERS) and not isinstance(value, bool))
-
-
-def _check_p(p: float) -> None:
-    if not _is_number(p) or not 0 <= p <= 1:
-        raise DomainError(
-            f"p is the probability of dropping, a number in [0, 1], however: p={p!r}; "
-            "0 drops nothing, 0.05 is the usual rate"
-        )
-
-
-def _check_alpha(alpha: float) -> None:
-    if not _is_number(alpha) or not 0 <= alpha < math.inf:
-        raise DomainError(
-            f"alpha must be a finite number, 0 or more, however: alpha={alpha!r}; "
-            "-alpha is ELU's limit at minus infinity"
-        )
-
-
-def _check_tensor(function: str, name: str, x: Tensor) -> None:
-    if isinstance(x, Tensor) and x.dtype in _DTYPES and x.layout is torch.strided:
-        return
-    if not isinstance(x, Tensor):
-        raise DomainError(
-            f"{function} takes a torch.Tensor, however: {name} is a {type(x).__name__}; "
-            "torch.as_tensor converts it"
-        )
-    if x.dtype not in _DTYPES:
-        raise DomainError(
-            f"{function} takes float64, float32, bfloat16 or float16, however: "
-            f"{name}.dtype={x.dtype}; convert it with {name}.to(torch.float32)"
-        )
-    raise DomainError(
-        f"{function} takes a dense tensor, however: {name}.layout={x.layout}; "
-        f"convert it with {name}.to_dense()"
-    )
-
-
-def _check_inplace(function: str, x: Tensor) -> None:
-    low = x.dtype in (torch.bfloat16, torch.float16)
-    if low and x.requires_grad and torch.is_grad_enabled():
-        raise DomainError(
-            f"{function} works in place where the slope can be rebuilt from the output, however: "
-            f"x.dtype={x.dtype} and a gradient is wanted; leave out inplace=True"
-        )
-
-
-def _check_bias(bias: Tensor, x: Tensor) -> None:
-    _check_tensor("selu_dropout", "bias", bias)
-    if x.dim() == 0 or tuple(bias.shape) != (x.shape[-1],):
-        raise DomainError(
-            "bias must have one element per feature, the last dimension of x, however: "
-            f"bias.shape={tuple(bias.shape)}, x.shape={tuple(x.shape)}"
-        )
-    if bias.device != x.device:
-        raise DomainError(
-            f"bias and x must be on one device, however: bias.device={bias.device}, "
-            f"x.device={x.device}; move one with .to(device)"
-        )
-
-
-def _check_generator(generator: torch.Generator | None, x: Tensor) -> None:
-    if generator is not None and not isinstance(generator, torch.Generator):
-        raise DomainError(
-            f"generator must be a torch.Generator, however: generator={generator!r}; "
-            "make one of a seed with torch.Generator().manual_seed(seed)"
-        )
-    if generator is not None and generator.device.type != x.device.type:
-        raise DomainError(
-            "generator and x must be on one device, however: "
-            f"generator.device={generator.device}, x.device={x.device}; "
-            "make it with torch.Generator(device=x.device)"
-        )
-
-
-def _mask_shape(shape: tuple[int, ...], shared_dims: Sequence[int]) -> tuple[int, ...]:
-    if not isinstance(shared_dims, tuple | list) or not all(type(d) is int for d in shared_dims):
-        raise DomainError(
-            "shared_dims must be a sequence of integers, as (2, 3), however: "
-            f"shared_dims={shared_dims!r}"
-        )
-    if not shared_dims:
-        return shape
-    rank = len(shape)
-    mask = list(shape)
-    seen: set[int] = set()
-    for dim in shared_dims:
-        index = dim + rank if dim < 0 else dim
-        if not 0 <= index < rank or index in seen:
-            raise DomainError(
-                f"shared_dims must name different dimensions of x, in [{-rank}, {rank - 1}], "
-                f"however: shared_dims={tuple(shared_dims)}, x.shape={shape}"
-            )
-        seen.add(index)
-        mask[index] = 1
-    return tuple(mask)

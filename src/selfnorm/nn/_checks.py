@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from selfnorm.errors import DomainError
 
-__all__ = ["check_dims", "check_dtype", "check_generator", "check_rate", "check_size"]
+__all__ = ["check_dims", "check_dtype", "check_generator", "check_size"]
 
 
 def check_dims(name: str, value: Sequence[int]) -> tuple[int, ...]:
@@ -49,14 +48,3 @@ def check_generator(generator: torch.Generator | None) -> torch.Generator | None
             "make one of a seed with torch.Generator().manual_seed(seed)"
         )
     return generator
-
-
-def check_rate(name: str, value: float) -> float:
-    """Return a probability of dropping as a float; refuse anything else."""
-    real = isinstance(value, int | float | np.integer | np.floating)
-    if isinstance(value, bool) or not real or not 0 <= value <= 1:
-        raise DomainError(
-            f"{name} is the probability of dropping, a number in [0, 1], however: "
-            f"{name}={value!r}; 0 drops nothing, 0.05 is the usual rate"
-        )
-    return float(value)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from selfnorm import functional, theory
-from selfnorm.nn._checks import check_dims, check_rate
+from selfnorm.functional._checks import check_rate
+from selfnorm.nn._checks import check_dims
 
 __all__ = ["AlphaDropout"]
 

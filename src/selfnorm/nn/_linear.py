@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from selfnorm import functional, init, theory
-from selfnorm.nn._checks import check_dtype, check_generator, check_rate, check_size
+from selfnorm.functional._checks import check_rate
+from selfnorm.nn._checks import check_dtype, check_generator, check_size
 
 __all__ = ["LinearSELU"]
 

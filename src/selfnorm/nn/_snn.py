@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from selfnorm import init, theory
 from selfnorm.errors import DomainError
+from selfnorm.functional._checks import check_rate
 from selfnorm.nn._activations import ELU
-from selfnorm.nn._checks import check_dtype, check_generator, check_rate, check_size
+from selfnorm.nn._checks import check_dtype, check_generator, check_size
 from selfnorm.nn._linear import LinearSELU
 
 __all__ = ["SNN"]
