@@ -38,7 +38,8 @@ class Provider:
 
     ``accuracy`` returns correct decimal digits and where they were counted. ``absent`` says why the
     provider cannot run here; it gets a row all the same. A ``floor`` does less than the work, as a
-    mark to measure against, and is not ranked.
+    mark to measure against, and is not ranked. ``rest`` is how many seconds the threads of its
+    libraries go on spinning after a run: the next one is not timed before.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Provider:
     accuracy: Callable[[], tuple[float, str]] | None = None
     absent: str = ""
     floor: bool = False
+    rest: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ def _times(case: Case, present: Sequence[Provider], seconds: float) -> dict[str,
             p = present[(turn + k) % len(present)]
             sample = _sample(p.run, loops[p.name], case.clock)
             taken[p.name].append(sample / (loops[p.name] * case.items))
+            time.sleep(p.rest)
     return taken
 
 

@@ -9,6 +9,7 @@
 
 #include "arithmetic.h"
 #include "decisions.h"
+#include "updates.h"
 
 namespace selfnorm {
 namespace SELFNORM_ISA {
@@ -78,9 +79,13 @@ void tiles(const Call& call, int64_t begin, int64_t end) {
   const bool repeat = dense && bias && call.columns < kShort;
   if (repeat) {
     const int64_t needed = call.columns + (end - begin < kTile ? end - begin : kTile);
-    for (int64_t j = 0, column = 0; j < needed; ++j) {
-      repeated[j] = bias[column];
-      if (++column == call.columns) column = 0;
+    // Whole copies, each as long as what is there already.
+    int64_t filled = call.columns < needed ? call.columns : needed;
+    copy_bytes(repeated, bias, size_t(filled) * sizeof(F));
+    while (filled < needed) {
+      const int64_t more = filled < needed - filled ? filled : needed - filled;
+      copy_bytes(repeated + filled, repeated, size_t(more) * sizeof(F));
+      filled += more;
     }
     bias = repeated;
   }
@@ -197,6 +202,9 @@ const Kernels& kernels() {
       SELFNORM_EACH_TYPE(SeluGrad),
       SELFNORM_EACH_TYPE(SeluGradFromOutput),
       SELFNORM_EACH_TYPE(AlphaDropout),
+      {adamw<double>, adamw<float>},
+      {column_sums<double>, column_sums<float>},
+      {softmax<double>, softmax<float>},
   };
   return found;
 }

@@ -41,12 +41,44 @@ using Kernel = void (*)(const Call&, int64_t begin, int64_t end);
 
 constexpr int64_t kTile = 1024;
 
+// A step of AdamW: p = keep p - step m / (sqrt(v) correction + eps), where first
+// m += new_mean (g - m) and v = old_square v + new_square g^2.
+struct AdamW {
+  void* parameters;
+  const void* gradients;
+  void* means;
+  void* squares;
+  double keep, step, eps;
+  double new_mean, old_square, new_square, correction;
+};
+
+// Sums over the rows of a matrix; strides in elements.
+struct Sums {
+  const void* x;
+  int64_t rows, row_stride, column_stride;
+  void* out;
+};
+
+// Cross-entropy of one member: z and grad are contiguous (classes, rows).
+struct Softmax {
+  const void* z;
+  const int64_t* target;
+  int64_t classes, rows, target_stride;
+  double smoothing;
+  void* grad;    // softmax minus the smoothed target
+  void* values;  // per row: the mean of the log probabilities under the smoothed target
+};
+
 struct Kernels {
   const char* name;
   Kernel selu[kTypes];
   Kernel selu_grad[kTypes];
   Kernel selu_grad_from_output[kTypes];
   Kernel alpha_dropout[kTypes];
+  // For float64 and float32 alone; begin and end are any.
+  void (*adamw[2])(const AdamW&, int64_t begin, int64_t end);
+  void (*column_sums[2])(const Sums&, int64_t begin, int64_t end);
+  void (*softmax[2])(const Softmax&);
 };
 
 namespace baseline { const Kernels& kernels(); }

@@ -11,7 +11,7 @@ from typing import Final
 import torch
 
 from selfnorm.errors import BackendError
-from selfnorm.ops import _schema  # noqa: F401  the library takes over what the schemas define
+from selfnorm.ops import _schema, _training  # noqa: F401  it takes over what they define
 
 __all__ = ["load"]
 

@@ -12,7 +12,7 @@ import selfnorm.ops  # noqa: F401 - registers the operators
 from selfnorm import nn
 from selfnorm.train._architecture import LEAKY_SLOPE, Architecture
 
-__all__ = ["activate", "apply_slope", "takes_bias"]
+__all__ = ["activate", "apply_slope", "fused_constants"]
 
 Call = Callable[[], object]
 
@@ -20,7 +20,6 @@ Call = Callable[[], object]
 def activate(
     architecture: Architecture,
     z: Tensor,
-    bias: Tensor | None,
     rates: Sequence[float] | None = None,
     rng: Sequence[Tensor] = (),
 ) -> list[Call]:
@@ -32,23 +31,21 @@ def activate(
         Which activation and which dropout.
     z : torch.Tensor
         Shape (members, rows, units), or (rows, units) of one member.
-    bias : torch.Tensor or None
-        Shape (units,), of one member whose activation `takes_bias`: is added first.
     rates : sequence of float, optional
         Each member's probability of dropping. Default: none is dropped.
     rng : sequence of torch.Tensor
         Key and offset of each member's decisions in this layer.
     """
     if rates is None or not any(rates):
-        return [_value(architecture, z, bias)]
+        return [_value(architecture, z)]
     members = [z] if z.dim() == 2 else list(z.unbind())
     calls: list[Call] = []
     if architecture.dropout_kind == "alpha":
         # Each member draws by its own key, as it would if it were alone: hence a call for each.
         for y, rate, state in zip(members, rates, rng, strict=True):
-            calls.append(_value(architecture, y, bias, rate, state))
+            calls.append(_value(architecture, y, rate, state))
         return calls
-    calls.append(_value(architecture, z, bias))
+    calls.append(_value(architecture, z))
     for y, rate, state in zip(members, rates, rng, strict=True):
         if rate:
             a, b = architecture.affine(rate)
@@ -98,22 +95,29 @@ def _constants(architecture: Architecture) -> tuple[float, float] | None:
     return (1.0, 1.0) if architecture.activation == "elu" else None
 
 
-def takes_bias(architecture: Architecture) -> bool:
-    """Tell whether the operator of this activation adds a bias."""
-    return _constants(architecture) is not None
+def fused_constants(
+    architecture: Architecture, rates: Sequence[float]
+) -> tuple[float, float] | None:
+    """Return alpha and scale for ``mlp_forward`` and ``mlp_backward``; None if they do not apply.
+
+    They know alpha dropout, and no other.
+    """
+    if architecture.dropout_kind != "alpha" and any(rates):
+        return None
+    # ReLU is the SELU of alpha 0 and scale 1.
+    return (0.0, 1.0) if architecture.activation == "relu" else _constants(architecture)
 
 
 def _value(
     architecture: Architecture,
     z: Tensor,
-    bias: Tensor | None,
     rate: float = 0.0,
     rng: Tensor | None = None,
 ) -> Call:
     constants = _constants(architecture)
     if constants:
         a, b = architecture.affine(rate) if rate else (1.0, 0.0)
-        return partial(_SELU, z, bias, rng if rate else None, rate, *constants, a, b, out=z)
+        return partial(_SELU, z, None, rng if rate else None, rate, *constants, a, b, out=z)
     if architecture.activation == "relu":
         return partial(torch.relu_, z)
     return partial(torch.nn.functional.leaky_relu_, z, LEAKY_SLOPE)

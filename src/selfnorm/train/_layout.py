@@ -47,6 +47,11 @@ class Layout:
         self.size = at
         self.member_size = sum(count for _, count in self._places)
 
+    def places(self) -> list[tuple[int, int, bool]]:
+        """Return start, elements per member, and whether it is one, of each weight and bias."""
+        count = len(self.weight_shapes)
+        return [(*place, index < count) for index, place in enumerate(self._places)]
+
     def segments(self, flat: Tensor) -> list[Tensor]:
         """Return a view (members, elements) of each weight, then of each bias."""
         return [

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+import selfnorm.ops  # noqa: F401 - registers the operators
 from selfnorm.errors import DomainError
 from selfnorm.train._checks import check_choice, check_number
 
@@ -122,25 +123,9 @@ class Softmax(Loss):
 
     def calls(self, z: Tensor, target: Tensor, grad: Tensor) -> tuple[list[Call], Tensor]:
         """Write softmax minus target into ``grad``; raw values are mean log probabilities."""
-        eps, classes = self.label_smoothing, z.shape[-2]
         raw = torch.empty_like(z[..., :1, :])
-        minus = z.new_full((), eps - 1.0).expand_as(raw)
-        index = target.expand_as(raw)
-        calls: list[Call] = [
-            partial(torch.log_softmax, z, -2, out=grad),
-            partial(torch.gather, grad, -2, index, out=raw),
-        ]
-        if eps:
-            total = torch.empty_like(raw)
-            calls += [
-                partial(torch.sum, grad, -2, True, out=total),
-                partial(raw.mul_, 1.0 - eps),
-                partial(raw.add_, total, alpha=eps / classes),
-            ]
-        calls += [grad.exp_, partial(grad.scatter_add_, -2, index, minus)]
-        if eps:
-            calls.append(partial(grad.sub_, eps / classes))
-        return calls, raw
+        loss = torch.ops.selfnorm.softmax_loss.default
+        return [partial(loss, z, target.expand_as(raw), self.label_smoothing, grad, raw)], raw
 
     def factors(self, outputs: int) -> tuple[float, float]:
         """Return -1 (raw values are log probabilities) and 1."""

@@ -6,13 +6,14 @@ bound when a batch size first comes. A step then is a loop over bound calls that
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from selfnorm.train._activation import activate, apply_slope, takes_bias
+from selfnorm.train._activation import activate, apply_slope, fused_constants
 from selfnorm.train._architecture import Architecture, effective_weights
 from selfnorm.train._graph import capture
 from selfnorm.train._layout import Layout
@@ -83,6 +84,12 @@ class Network:
         self.loss = loss
         self.members = len(keys)
         self.rates = tuple(rates)
+        # SELU, ELU and ReLU with dropout of their own kind: one operator for all hidden layers.
+        self._fused = fused_constants(architecture, self.rates)
+        affine = [architecture.affine(rate) for rate in self.rates]
+        self._affine = [a for a, _ in affine], [b for _, b in affine]
+        shapes = itertools.pairwise(architecture.sizes)
+        self.largest = self.members * max(m * n for m, n in shapes)  # parameters of a layer
         self.layout = Layout(architecture.sizes, architecture.bias, self.members)
         self._new = partial(torch.empty, dtype=architecture.dtype, device=device)
         self.parameters = self._new(self.layout.size).zero_()
@@ -166,20 +173,27 @@ class Network:
         self, x: Tensor, weights: Sequence[Tensor], rows: int, calls: list[Call]
     ) -> list[Tensor]:
         biases = self.layout.biases(self.parameters)
-        outputs: list[Tensor] = []
-        # A single member's activation can add the bias; it is faster than the product at that.
-        late = self.members == 1 and takes_bias(self.architecture)
-        for layer, (weight, bias) in enumerate(zip(weights[:-1], biases[:-1], strict=True)):
-            z = self._space(f"output {layer}", rows, weight.shape[-2])
-            calls.append(_linear(x, weight, None if late else bias, z))
-            rng = [self._rng[k, layer] for k in range(self.members)]
-            calls += activate(self.architecture, z, bias if late else None, self.rates, rng)
-            outputs.append(z)
-            x = z
+        outputs = [
+            self._space(f"output {layer}", rows, weight.shape[-2])
+            for layer, weight in enumerate(weights[:-1])
+        ]
+        if outputs and self._fused:
+            transposed = [weight.mT for weight in weights[:-1]]
+            added = [bias for bias in biases[:-1] if bias is not None]
+            alpha, scale = self._fused
+            args = (x, transposed, added, self._rng, self.rates, alpha, scale, *self._affine)
+            calls.append(partial(torch.ops.selfnorm.mlp_forward.default, *args, outputs))
+        else:
+            below = x
+            for layer, z in enumerate(outputs):
+                calls += _linear(below, weights[layer], biases[layer], z)
+                rng = [self._rng[k, layer] for k in range(self.members)]
+                calls += activate(self.architecture, z, self.rates, rng)
+                below = z
         z = self._space("outputs", rows, weights[-1].shape[-2])
         z = z.view(*z.shape[:-2], z.shape[-1], rows)
-        head_bias = biases[-1]
-        calls.append(_linear(weights[-1], x, None if head_bias is None else _column(head_bias), z))
+        head_bias = None if biases[-1] is None else _column(biases[-1])
+        calls += _linear(weights[-1], outputs[-1] if outputs else x, head_bias, z)
         return [*outputs, z]
 
     def _loss(self, step: Step, target: Tensor, rows: int, weighted: bool) -> Tensor:
@@ -202,26 +216,34 @@ class Network:
 
     def _backward(self, step: Step, x: Tensor, weights: Sequence[Tensor], delta: Tensor) -> None:
         rows = delta.shape[-1]
-        delta = delta.mT
-        product = torch.mm if self.members == 1 else torch.bmm
-        ones = self._new(*self._shape(1, rows)).fill_(1.0)
+        belows = [x, *step.outputs[:-1]]
+        deltas = [
+            self._space(f"gradient {layer % 2}", rows, below.shape[-1])
+            for layer, below in enumerate(belows[1:])
+        ]
+        deltas.append(delta.mT)
         grad_weights = self.layout.weights(self.gradients)
-        grad_biases = self.layout.biases(self.gradients)
+        grad_biases = [g for g in self.layout.biases(self.gradients) if g is not None]
+        if self._fused:
+            alpha, scale = self._fused
+            transposed = [d.mT for d in deltas]
+            args = (belows, weights, alpha, scale, *self._affine, deltas, transposed)
+            backward = partial(torch.ops.selfnorm.mlp_backward.default, *args)
+            step.calls.append(partial(backward, grad_weights, grad_biases))
+            return
+        product = torch.mm if self.members == 1 else torch.bmm
         for layer in reversed(range(len(weights))):
-            below = x if layer == 0 else step.outputs[layer - 1]
-            step.calls.append(partial(product, delta.mT, below, out=grad_weights[layer]))
-            bias = grad_biases[layer]
-            if bias is not None and self.members == 1:
-                step.calls.append(partial(torch.mv, delta.mT, ones[0], out=bias))
-            elif bias is not None:
-                step.calls.append(partial(torch.bmm, ones, delta, out=bias))
+            d, below = deltas[layer], belows[layer]
+            step.calls.append(partial(product, d.mT, below, out=grad_weights[layer]))
+            if grad_biases:
+                bias = grad_biases[layer]
+                step.calls.append(partial(torch.sum, d, -2, bias.dim() > 1, out=bias))
             if layer == 0:
                 break
-            lower = self._space(f"gradient {layer % 2}", rows, below.shape[-1])
-            step.calls.append(partial(product, delta, weights[layer], out=lower))
+            lower = deltas[layer - 1]
+            step.calls.append(partial(product, d, weights[layer], out=lower))
             rng = [self._rng[k, layer - 1] for k in range(self.members)]
             step.calls += apply_slope(self.architecture, lower, below, self.rates, rng)
-            delta = lower
 
     def _standardised(
         self, parameters: Tensor, gradients: Tensor, calls: list[Call]
@@ -277,10 +299,11 @@ class Network:
         weights, biases = self.weights_of(parameters)
         for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
             z = self._new(*self._shape(x.shape[-2], weight.shape[-2]))
-            _linear(x, weight, bias, z)()
+            calls = _linear(x, weight, bias, z)
             if layer < len(weights) - 1:
-                for call in activate(self.architecture, z, None):
-                    call()
+                calls += activate(self.architecture, z)
+            for call in calls:
+                call()
             x = z
         return x.unsqueeze(0) if self.members == 1 else x
 
@@ -290,9 +313,11 @@ def _column(bias: Tensor) -> Tensor:
     return bias.unsqueeze(1) if bias.dim() == 1 else bias.mT
 
 
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Call:
-    if bias is None:
-        return partial(torch.mm if x.dim() == 2 else torch.bmm, x, weight.mT, out=out)
-    # The product adds the bias on its way.
-    add = torch.addmm if x.dim() == 2 else torch.baddbmm
-    return partial(add, bias, x, weight.mT, out=out)
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> list[Call]:
+    if x.dim() == 2 and bias is not None:
+        # The product adds the bias on its way.
+        return [partial(torch.addmm, bias, x, weight.mT, out=out)]
+    product = torch.mm if x.dim() == 2 else torch.bmm
+    calls: list[Call] = [partial(product, x, weight.mT, out=out)]
+    # Here it would copy the bias to every row first.
+    return calls if bias is None else [*calls, partial(out.add_, bias)]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
 
+from selfnorm import ops
 from selfnorm.errors import DomainError
 from selfnorm.train._checks import check_number, per_member
 from selfnorm.train._layout import Layout
@@ -17,6 +19,8 @@ from selfnorm.train._layout import Layout
 __all__ = ["SGD", "AdamW", "Flow", "Optimizer"]
 
 Rate = float | Sequence[float]
+
+_NATIVE: Final = ops.backends()["cpu"].name == "native"
 
 
 def _check_rates(owner: object, **bounds: bool) -> None:
@@ -135,7 +139,8 @@ Optimizer = SGD | AdamW
 class Flow:
     """An optimiser at work on flat buffers.
 
-    Torch's fused kernels do the arithmetic. They are called directly, because the bookkeeping of
+    AdamW is one call of the native library for all members where there is one. Elsewhere torch's
+    fused kernels do the arithmetic. They are called directly, because the bookkeeping of
     ``torch.optim.Optimizer.step`` takes longer than the arithmetic of a small network. Members of
     equal settings share a call; if all do, a call gets whole ranges of the buffer.
 
@@ -174,15 +179,21 @@ class Flow:
         self._pair = (parameters, gradients)
         count = 2 if isinstance(settings, AdamW) else 1
         self.moments = moments or [torch.zeros_like(parameters) for _ in range(count)]
-        self._count = torch.zeros((), dtype=torch.float32, device=parameters.device)
         lr = per_member("lr", settings.lr, total)
         decay = per_member("weight_decay", settings.weight_decay, total)
         momentum = (0.0,) * total
         if isinstance(settings, SGD):
             momentum = per_member("momentum", settings.momentum, total)
         self.rates = [lr[m] * f for m, f in zip(members, factors, strict=True)]
-        kinds = [(r, decay[m], momentum[m]) for r, m in zip(self.rates, members, strict=True)]
+        self._steps = 0
+        self._factor = math.nan
+        self._ranges: list[_Range] = []
         self._calls: list[tuple[float, Callable[..., object]]] = []
+        kinds = [(r, decay[m], momentum[m]) for r, m in zip(self.rates, members, strict=True)]
+        if isinstance(settings, AdamW) and parameters.is_cpu and _NATIVE:
+            self._ranges = list(_ranges(layout, kinds, settings.decay_bias))
+            return
+        self._count = torch.zeros((), dtype=torch.float32, device=parameters.device)
         for kind in dict.fromkeys(kinds):
             positions = [k for k, other in enumerate(kinds) if other == kind]
             self._add_calls(kind, None if len(positions) == len(kinds) else positions)
@@ -250,10 +261,54 @@ class Flow:
 
     def set_count(self, steps: int) -> None:
         """Set how many steps were taken."""
-        self._count.fill_(float(steps))
+        self._steps = steps
+        if self._calls:
+            self._count.fill_(float(steps))
 
     def step(self, factor: float) -> None:
         """Take a step at ``factor`` times the members' rates."""
-        self._count += 1.0
+        self._steps += 1
+        if self._calls:
+            self._count += 1.0
         for rate, call in self._calls:
             call(lr=rate * factor)
+        if self._ranges:
+            if factor != self._factor:
+                self._factor, self._adamw = factor, self._bind(factor)
+            self._adamw(self._steps)
+
+    def _bind(self, factor: float) -> Callable[[int], object]:
+        """Return a step of the native AdamW at ``factor`` times the members' rates."""
+        assert isinstance(self._settings, AdamW)
+        starts, lengths, rates, decays = zip(*self._ranges, strict=True)
+        return partial(
+            torch.ops.selfnorm.adamw.default,
+            *(*self._pair, *self.moments, starts, lengths, [r * factor for r in rates], decays),
+            *(*self._settings.betas, self._settings.eps),
+        )
+
+
+class _Range(NamedTuple):
+    """A part of the flat buffers: where it starts, how long it is, its rate and weight decay."""
+
+    start: int
+    length: int
+    rate: float
+    decay: float
+
+
+def _ranges(
+    layout: Layout, kinds: Sequence[tuple[float, float, float]], decay_bias: bool
+) -> Iterator[_Range]:
+    """Yield as few ranges as members with these (rate, decay, momentum) need."""
+    rate, decay, _ = kinds[0]
+    if len(set(kinds)) == 1:
+        weights = layout.size if decay == 0.0 or decay_bias else layout.weights_end
+        yield _Range(0, weights, rate, decay)
+        if weights < layout.size:
+            yield _Range(weights, layout.size - weights, rate, 0.0)
+        return
+    for start, count, is_weight in layout.places():
+        for k, (rate, decay, _) in enumerate(kinds):
+            own = decay if is_weight or decay_bias else 0.0
+            yield _Range(start + k * count, count, rate, own)
