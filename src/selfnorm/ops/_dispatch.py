@@ -21,6 +21,10 @@ _EXACT: Final = (torch.float32, torch.float64)
 # C++, ours is Python. Measured by benchmarks/kernels.
 _LEAST_ELEMENTS: Final = 1 << 14
 
+# The same for a linear layer's SELU without dropout, written over the product: torch's slower
+# kernel and our slower way cost alike up to here (benchmarks/nets, one and two threads).
+_LEAST_IN_PLACE: Final = 1 << 18
+
 _CPU: Final[bool] = _backends.cpu().name == "native"
 
 
@@ -262,11 +266,15 @@ def linear_selu(
     if not _has_kernel(x) or _transforming() or torch.is_autocast_enabled(x.device.type):
         z = torch.nn.functional.linear(x, weight, bias)
         return selu_dropout(z, None, alpha, scale, p, a, b, generator)
-    small = p == 0.0 and x.shape[:-1].numel() * weight.shape[0] < _LEAST_ELEMENTS
-    if x.dtype in _EXACT and torch.is_grad_enabled() and not small:
+    exact = x.dtype in _EXACT and torch.is_grad_enabled()
+    count = x.shape[:-1].numel() * weight.shape[0]
+    if exact and not (p == 0.0 and count < _LEAST_IN_PLACE):
         rng = None if p == 0.0 else draw_rng(x.device, generator)
         return _autograd.linear_selu(x, weight, bias, rng, p, alpha, scale, a, b)
     z = torch.nn.functional.linear(x, weight, bias)
+    if exact and count >= _LEAST_ELEMENTS:
+        result: Tensor = torch.ops.aten.elu_.default(z, alpha, scale)
+        return result
     return selu_dropout(z, None, alpha, scale, p, a, b, generator)
 
 
