@@ -49,7 +49,20 @@ def peak_growth(module: str, *arguments: str | float) -> int:
     The process imports ``module`` and takes ``memory_step(*arguments)`` from it. The smallest of
     `REPEATS` steps counts: what else grows is not the step's.
     """
-    command = [sys.executable, "-m", "benchmarks._memory", module, json.dumps(arguments)]
+    return _measure(module, "memory_step", arguments)
+
+
+def peak_of_training(module: str, *arguments: str | float) -> int:
+    """Return by how many bytes a process grows while it builds a network and takes some steps.
+
+    As `peak_growth`, of ``memory_training(*arguments)``, which begins anew at each call.
+    """
+    return _measure(module, "memory_training", arguments)
+
+
+def _measure(module: str, function: str, arguments: tuple[str | float, ...]) -> int:
+    what = [module, function, json.dumps(arguments)]
+    command = [sys.executable, "-m", "benchmarks._memory", *what]
     # Fresh pages for whatever is large, so that memory in reserve hides nothing.
     variables = {"MALLOC_MMAP_THRESHOLD_": str(1 << 16), "OMP_NUM_THREADS": "1"}
     result = subprocess.run(
@@ -89,7 +102,8 @@ def _status(key: str) -> int:
 
 def main() -> None:
     """Measure one step in this process and print the bytes."""
-    step = importlib.import_module(sys.argv[1]).memory_step(*json.loads(sys.argv[2]))
+    module, function, arguments = sys.argv[1:]
+    step = getattr(importlib.import_module(module), function)(*json.loads(arguments))
     for _ in range(2):
         step()
     print(min(_growth(step) for _ in range(REPEATS)))

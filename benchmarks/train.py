@@ -17,6 +17,7 @@ from torch import nn
 
 import selfnorm as sn
 from benchmarks._harness import Case, Goal, Provider
+from benchmarks._memory import cannot_measure_peak, peak_of_training
 from selfnorm.train._data import prepare
 from selfnorm.train._run import Run
 
@@ -159,26 +160,72 @@ def providers(batch: int, width: int, depth: int, steps: int, threads: int) -> l
     return [dataclasses.replace(p, run=threaded(p.run, threads)) for p in found]
 
 
+def _time(batch: int, width: int, depth: int, factor: float, threads: int) -> Case:
+    large = width * depth >= 4096
+    steps = 2 if large else STEPS
+    goals = [Goal("selfnorm", 1.0 / factor, "eager torch")]
+    if width == NETS[0][1]:
+        goals.append(Goal(TOGETHER, 1.0, "eager torch"))
+    elif not large:
+        goals.append(Goal("selfnorm", 1.6, "products alone"))
+    return Case(
+        f"{batch} rows, {depth} layers of {width}, threads {threads}",
+        functools.partial(providers, batch, width, depth, steps, threads),
+        items=steps,
+        item="step",
+        goals=goals,
+        relative_to="products alone",
+        large=large,
+    )
+
+
+def _cost(what: str, batch: int, width: int, depth: int, members: int) -> Case:
+    """Make a case of the engine alone, to see how its cost grows."""
+
+    def found() -> list[Provider]:
+        run = engine(batch, width, depth, 4, members)
+        return [Provider("selfnorm", threaded(run, 1))]
+
+    counts = {"rows": batch, "layers": depth, "members": members}
+    return Case(f"cost by {what}: {counts[what]}", found, items=4, item="step", large=True)
+
+
+def _peak(batch: int, width: int, depth: int) -> Case:
+    def provider(name: str) -> Provider:
+        arguments = (name, batch, width, depth)
+        run = functools.partial(peak_of_training, "benchmarks.train", *arguments)
+        return Provider(name, run, absent=cannot_measure_peak())
+
+    return Case(
+        f"{batch} rows, {depth} layers of {width}, peak memory",
+        [provider(name) for name in ("selfnorm", "eager torch", "eager SNN")],
+        unit="B",
+        item="training",
+        goals=[Goal("selfnorm", 0.5, "eager torch")],
+        relative_to="eager torch",
+        large=True,
+    )
+
+
+def memory_training(name: str, batch: int, width: int, depth: int) -> Callable[[], None]:
+    """Return what builds a network and takes two steps."""
+    torch.set_num_threads(1)
+
+    def train() -> None:
+        if name == "selfnorm":
+            engine(batch, width, depth, 2, members=1)()
+        else:
+            net = (plain if name == "eager torch" else snn)(width, depth)
+            eager(net, batch, 2)()
+
+    return train
+
+
 def cases() -> list[Case]:
-    """Return what is measured, for 1 and 2 threads."""
-    found = []
-    for threads, (batch, width, depth, factor) in itertools.product((1, 2), NETS):
-        large = width * depth >= 4096
-        steps = 2 if large else STEPS
-        goals = [Goal("selfnorm", 1.0 / factor, "eager torch")]
-        if width == NETS[0][1]:
-            goals.append(Goal(TOGETHER, 1.0, "eager torch"))
-        elif not large:
-            goals.append(Goal("selfnorm", 1.6, "products alone"))
-        found.append(
-            Case(
-                f"{batch} rows, {depth} layers of {width}, threads {threads}",
-                functools.partial(providers, batch, width, depth, steps, threads),
-                items=steps,
-                item="step",
-                goals=goals,
-                relative_to="products alone",
-                large=large,
-            )
-        )
+    """Return what is measured: times with 1 and 2 threads, memory, how the cost grows."""
+    found = [_time(*net, threads) for threads, net in itertools.product((1, 2), NETS)]
+    found += [_peak(128, 512, 50), _peak(1024, 128, 50)]
+    found += [_cost("rows", n, 128, 8, 1) for n in (16, 32, 64, 128, 256, 512, 1024)]
+    found += [_cost("layers", 128, 128, n, 1) for n in (2, 4, 8, 16, 32, 64, 128)]
+    found += [_cost("members", 32, 64, 8, n) for n in (1, 2, 4, 8, 16, 32, 64)]
     return found

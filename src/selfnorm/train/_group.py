@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ class Group:
         What to do.
     members : sequence of int
         Numbers of the members.
-    buffers : sequence of sequence of torch.Tensor
+    buffers : iterable of iterable of torch.Tensor
         For each member: parameters, moments of the optimiser, moving average if asked for; the
         moments may be left out at the start. Shape (parameters,) each.
     factors : sequence of float
@@ -39,7 +39,7 @@ class Group:
         self,
         settings: Settings,
         members: Sequence[int],
-        buffers: Sequence[Sequence[Tensor]],
+        buffers: Iterable[Iterable[Tensor]],
         factors: Sequence[float],
         steps: int,
     ) -> None:
@@ -59,12 +59,23 @@ class Group:
         self.average: Tensor | None = None
         if settings.average is not None:
             self.average = torch.zeros_like(network.parameters)
+        # Parameters first, each let go of before the next: the optimiser's buffers come later.
+        others = self._put_parameters(buffers)
         self.set_factors(factors)
-        for index, own in enumerate(buffers):
+        for index, rest in enumerate(others):
             # A new training has parameters alone: moments start at 0, the average anywhere.
-            for flat, values in zip(self.flats(), own, strict=False):
-                layout.put(flat, index, values)
+            for flat, values_of in zip(self.flats()[1:], rest, strict=False):
+                layout.put(flat, index, values_of)
         self.set_steps(steps)
+
+    def _put_parameters(self, buffers: Iterable[Iterable[Tensor]]) -> list[list[Tensor]]:
+        """Take each member's parameters; return what else there is."""
+        others = []
+        for index, own in enumerate(buffers):
+            values = iter(own)
+            self.network.layout.put(self.network.parameters, index, next(values))
+            others.append(list(values))
+        return others
 
     def flats(self) -> list[Tensor]:
         """Return everything that a step changes."""

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import torch
@@ -62,7 +62,7 @@ class Run:
         data: Data,
         held: Held | None,
         checksum: str,
-        initial: Callable[[], Sequence[Tensor]],
+        initial: Callable[[], Iterable[Tensor]],
     ) -> None:
         self.settings = settings
         self._data = data
@@ -89,7 +89,7 @@ class Run:
         self._history.clear()
         self._members = [Member() for _ in range(self.settings.members)]
         everyone = range(self.settings.members)
-        self._gather(everyone, [[p] for p in self._initial()], steps=0)
+        self._gather(everyone, ((p,) for p in self._initial()), steps=0)
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint; refuse that of another training."""
@@ -124,7 +124,7 @@ class Run:
         self._log[: self._step] = state["log"]
 
     def _gather(
-        self, members: Sequence[int], buffers: Sequence[Sequence[Tensor]], steps: int
+        self, members: Sequence[int], buffers: Iterable[Iterable[Tensor]], steps: int
     ) -> None:
         """Put members into a group of their own."""
         settings = self.settings

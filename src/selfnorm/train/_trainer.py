@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -293,17 +293,15 @@ class Trainer:
                 "another path"
             )
 
-    def _start(self) -> list[Tensor]:
-        """Return each member's initial parameters."""
+    def _start(self) -> Iterator[Tensor]:
+        """Yield each member's initial parameters."""
         settings = self._settings
-        start = []
         for member, seed in enumerate(settings.seeds):
             if member == 0 and self._initial is not None:
-                start.append(self._initial.to(settings.device))
+                yield self._initial.to(settings.device)
             else:
                 drawn = layers_of(settings.architecture.build(seed=seed))
-                start.append(_flatten(drawn).to(settings.device))
-        return start
+                yield _flatten(drawn).to(settings.device)
 
     # ---- trained networks -------------------------------------------------------------------
 
