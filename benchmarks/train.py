@@ -19,6 +19,7 @@ import selfnorm as sn
 from benchmarks._harness import Case, Goal, Provider
 from benchmarks._memory import cannot_measure_peak, peak_of_training
 from selfnorm.train._data import prepare
+from selfnorm.train._ranks import Ranks
 from selfnorm.train._run import Run
 
 STEPS = 32
@@ -88,7 +89,7 @@ def engine(batch: int, width: int, depth: int, steps: int, members: int) -> Call
         members=members,
         left_out=None,
     )
-    run = Run(settings, data, None, "", trainer._start)
+    run = Run(settings, data, None, "", trainer._start, Ranks())
     run.start()
 
     def epoch() -> None:

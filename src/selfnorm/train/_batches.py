@@ -11,6 +11,7 @@ from torch import Tensor
 from selfnorm.errors import DomainError
 from selfnorm.train._data import Data
 from selfnorm.train._network import Network, Step
+from selfnorm.train._ranks import Ranks
 
 __all__ = ["Batches"]
 
@@ -21,7 +22,7 @@ class Batches:
     All members take equally many steps an epoch, as many as the one with the most rows needs. Each
     takes full batches and a smaller last one. A member that would be through earlier has its rows
     divided evenly instead. Where batches of one step differ in size, the smaller ones are filled up
-    with rows of weight 0.
+    with rows of weight 0. Of several processes each takes its share of every batch.
 
     Parameters
     ----------
@@ -37,6 +38,8 @@ class Batches:
         Whether all members get the rows of the first seed.
     network : Network
         Whose steps take the batches.
+    ranks : Ranks
+        The processes that take them together.
     """
 
     def __init__(
@@ -47,8 +50,10 @@ class Batches:
         batch_size: int,
         shared: bool,
         network: Network,
+        ranks: Ranks,
     ) -> None:
         self._data = data
+        self._ranks = ranks
         self._members = list(members[:1] if shared else members)
         self._seeds = list(seeds[:1] if shared else seeds)
         counts = [len(data.rows[m]) for m in self._members]
@@ -61,25 +66,29 @@ class Batches:
                 "or train them apart"
             )
         sizes = [tuple(b[s + 1] - b[s] for b in self._bounds) for s in range(self.steps)]
-        self.weighted = data.weights is not None or any(len(set(s)) > 1 for s in sizes)
+        self.weighted = (
+            ranks.size > 1 or data.weights is not None or any(len(set(s)) > 1 for s in sizes)
+        )
         # Without weights the log of an epoch holds sums over rows, with weights means.
         device, dtype = network.parameters.device, network.parameters.dtype
         outputs = network.architecture.sizes[-1]
         value_factor, gradient_factor = network.loss.factors(outputs)
         per_row = torch.tensor(sizes if self.weighted else [[1.0]], dtype=torch.float64)
         factor = value_factor / (gradient_factor if self.weighted else 1.0)
-        rows = torch.tensor(counts, dtype=torch.float64)
-        self._shares = per_row * factor / rows
-        self._first_share = self._shares[0] * rows / torch.tensor(sizes[0])
+        totals = torch.tensor(counts, dtype=torch.float64)
+        self._shares = per_row * factor / totals
+        self._first_share = self._shares[0] * totals / torch.tensor(sizes[0])
         self._patterns: list[_Pattern] = []
         known: dict[tuple[int, ...], _Pattern] = {}
         for size in sizes:
             if size not in known:
-                step = network.step(max(size), len(counts), data.targets.shape[1], self.weighted)
-                scale = torch.zeros(len(counts), 1, max(size), dtype=torch.float64)
+                own = [len(range(n)[ranks.share(0, n)]) for n in size]
+                rows = max(1, *own)
+                step = network.step(rows, len(counts), data.targets.shape[1], self.weighted)
+                scale = torch.zeros(len(counts), 1, rows, dtype=torch.float64)
                 for k, n in enumerate(size):
-                    scale[k, 0, :n] = gradient_factor / n * self._evenness(self._members[k])
-                known[size] = _Pattern(max(size), step, scale.to(device, dtype))
+                    scale[k, 0, : own[k]] = gradient_factor / n * self._evenness(self._members[k])
+                known[size] = _Pattern(rows, step, scale.to(device, dtype))
             self._patterns.append(known[size])
 
     def _evenness(self, member: int) -> float:
@@ -98,7 +107,7 @@ class Batches:
         for s in range(start, self.steps):
             rows = self._patterns[s].rows
             for order, bounds in zip(orders, self._bounds, strict=True):
-                piece = order[bounds[s] : bounds[s + 1]]
+                piece = order[self._ranks.share(bounds[s], bounds[s + 1])]
                 short = rows - len(piece)
                 pieces += [piece, order[:1].expand(short)] if short else [piece]
         lengths = [len(orders) * p.rows for p in self._patterns[start:]]

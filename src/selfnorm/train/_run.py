@@ -7,6 +7,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -14,12 +15,14 @@ from torch import Tensor
 
 from selfnorm.errors import ConvergenceError, DomainError
 from selfnorm.train._batches import Batches
-from selfnorm.train._checkpoint import save, save_or_warn
+from selfnorm.train._checkpoint import Checkpoint, save, save_or_warn
 from selfnorm.train._data import Data, Held
 from selfnorm.train._divergence import Divergence, locate
 from selfnorm.train._group import Group
 from selfnorm.train._members import Member
 from selfnorm.train._network import Step
+from selfnorm.train._random import key_for
+from selfnorm.train._ranks import Join, Ranks
 from selfnorm.train._records import EpochRecord, Result
 from selfnorm.train._schedules import Plateau
 from selfnorm.train._settings import Settings
@@ -54,6 +57,8 @@ class Run:
         Of the data; in the checkpoint.
     initial : callable
         Returns each member's initial parameters.
+    ranks : Ranks
+        The processes that train together.
     """
 
     def __init__(
@@ -63,8 +68,15 @@ class Run:
         held: Held | None,
         checksum: str,
         initial: Callable[[], Iterable[Tensor]],
+        ranks: Ranks,
     ) -> None:
         self.settings = settings
+        self._ranks = ranks
+        # Rows are counted anew in each process, hence dropout of rank > 0 has keys of its own.
+        self._own = settings
+        if ranks.rank > 0:
+            seeds = tuple(key_for(seed, "rank", ranks.rank) for seed in settings.seeds)
+            self._own = dataclasses.replace(settings, seeds=seeds)
         self._data = data
         self._held = held
         self._checksum = checksum
@@ -90,6 +102,8 @@ class Run:
         self._members = [Member() for _ in range(self.settings.members)]
         everyone = range(self.settings.members)
         self._gather(everyone, ((p,) for p in self._initial()), steps=0)
+        assert self._group is not None
+        self._ranks.spread([self._group.network.parameters])
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint; refuse that of another training."""
@@ -108,6 +122,10 @@ class Run:
         self._history = [EpochRecord(**fields) for fields in state["history"]]
         self._go_to(state)
         self._snapshot, self._tries = state["snapshot"], state["tries"]
+
+    def where(self) -> dict[str, object]:
+        """Return how far the training is, for comparison with other processes."""
+        return {"epoch": self._epoch, "step": self._step}
 
     def _go_to(self, state: dict[str, Any]) -> None:
         """Go to a place in the training, forward or back."""
@@ -129,13 +147,24 @@ class Run:
         """Put members into a group of their own."""
         settings = self.settings
         factors = [self._members[m].factor for m in members]
-        self._group = Group(settings, members, buffers, factors, steps)
+        self._group = Group(self._own, members, buffers, factors, steps)
         network = self._group.network
+        self._join: Join | None = None
+        if self._ranks.size > 1:
+            # What is done to the gradient at the end must be done to the sum of all processes.
+            self._join = self._ranks.joiner(network.gradients, len(members), network.finish)
+            network.finish = []
         seeds = [settings.seeds[m] for m in members]
         if settings.shuffle == "shared":
             seeds = [settings.seeds[0]] * len(seeds)
         self._batches = Batches(
-            self._data, members, seeds, settings.batch_size, settings.shuffle == "shared", network
+            self._data,
+            members,
+            seeds,
+            settings.batch_size,
+            settings.shuffle == "shared",
+            network,
+            self._ranks,
         )
         self._validation = None
         if self._held is not None:
@@ -157,7 +186,7 @@ class Run:
         if checkpoint is not None:
             # Before anything is computed: a folder that cannot be written, or a full disk, is
             # reported now. The file is as large as all later ones.
-            save(checkpoint.path, self.state())
+            self._ranks.first(lambda: save(checkpoint.path, self.state()))
         self._saved = self._started
         self._saved_epoch = self._epoch
         while self._group is not None and self._epoch < self.settings.epochs:
@@ -172,14 +201,18 @@ class Run:
                 watcher(record)
             epochs = self._epoch - self._saved_epoch
             if checkpoint and checkpoint.unit == "epochs" and epochs >= checkpoint.every:
-                save_or_warn(checkpoint.path, self.state())
+                self._save(checkpoint)
                 self._saved_epoch = self._epoch
         if self._group is not None:
             self._release(self._group, range(len(self._group.members)))
             self._group = None
         if checkpoint is not None:
-            save_or_warn(checkpoint.path, self.state())
+            self._save(checkpoint)
         return self._result()
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        if self._ranks.rank == 0:
+            save_or_warn(checkpoint.path, self.state())
 
     def _run_epoch(self, group: Group) -> Divergence | None:
         """Take the steps of an epoch that are left; tell of a divergence."""
@@ -189,7 +222,7 @@ class Run:
 
     def _take_steps(self, group: Group) -> Divergence | None:
         network, log, steps = group.network, self._log, self._batches.steps
-        total = torch.sum
+        total, join = torch.sum, self._join
         # On the CPU the log can be looked at in every step for nothing.
         seen = log.numpy() if log.device.type == "cpu" else None
         single = seen[:, 0] if seen is not None and network.members == 1 else None
@@ -202,6 +235,8 @@ class Run:
             for call in step.calls:
                 call()
             total(step.values, 1, out=slots[self._step])
+            if join is not None:
+                join(slots[self._step])
             at = self._step
             if seen is not None and not math.isfinite(
                 seen[at].sum() if single is None else single[at]
@@ -235,7 +270,7 @@ class Run:
         checkpoint = self.settings.checkpoint
         seconds = now - self._saved
         if checkpoint and checkpoint.unit == "seconds" and seconds >= checkpoint.every:
-            save_or_warn(checkpoint.path, self.state())
+            self._save(checkpoint)
             self._saved = time.monotonic()
 
     def _diverged(self, group: Group, divergence: Divergence) -> None:
@@ -285,8 +320,11 @@ class Run:
         losses = self._batches.losses(self._log)
         first = self._batches.first_loss(self._log)
         measured = None
+        self._ranks.spread([group.network.parameters])
         if self._validation is not None:
-            measured = self._validation.measure(group.network, group.best)
+            measured = self._ranks.first(
+                partial(self._validation.measure, group.network, group.best)
+            )
         factor = settings.schedule.at(group.steps - 1, self._batches.steps, settings.epochs)
         record = EpochRecord(
             epoch=number,

@@ -23,7 +23,16 @@ from selfnorm.train._schedules import Constant, Cosine, Plateau, Schedule
 __all__ = ["Settings", "seeds_of"]
 
 # What may differ between the sittings of one training.
-_FREE = ("checkpoint", "callbacks", "progress", "device", "epochs", "moments", "cuda_graph")
+_FREE = (
+    "checkpoint",
+    "callbacks",
+    "progress",
+    "device",
+    "epochs",
+    "moments",
+    "cuda_graph",
+    "distributed",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +59,7 @@ class Settings:
     device: torch.device
     moments: bool
     cuda_graph: bool
+    distributed: Literal["auto", "off"]
 
     def __post_init__(self) -> None:
         check_count("epochs", self.epochs, 1)
@@ -71,6 +81,7 @@ class Settings:
             check_number("average", self.average, 0.0, 1.0, open_low=True)
         check_choice("shuffle", self.shuffle, ("member", "shared"))
         check_choice("on_divergence", self.on_divergence, ("raise", "halve"))
+        check_choice("distributed", self.distributed, ("auto", "off"))
         if self.early_stopping is not None:
             self.early_stopping.check(self.loss)
         for name in ("lr", "weight_decay", "momentum"):

@@ -15,12 +15,21 @@ from selfnorm.errors import DomainError
 from selfnorm.train._architecture import Architecture, layers_of
 from selfnorm.train._checkpoint import Checkpoint, load
 from selfnorm.train._checks import check_count, per_member
-from selfnorm.train._data import check_inputs, fingerprint, held_out, left_out_rows, prepare
+from selfnorm.train._data import (
+    Data,
+    Held,
+    check_inputs,
+    fingerprint,
+    held_out,
+    left_out_rows,
+    prepare,
+)
 from selfnorm.train._early_stopping import EarlyStopping
 from selfnorm.train._losses import Loss, as_loss
 from selfnorm.train._network import Network
 from selfnorm.train._optimizers import AdamW, Optimizer
 from selfnorm.train._progress import bar
+from selfnorm.train._ranks import Ranks
 from selfnorm.train._records import Callback, Result
 from selfnorm.train._run import Run
 from selfnorm.train._schedules import Constant, Schedule
@@ -86,6 +95,9 @@ class Trainer:
     cuda_graph : bool
         On a CUDA device, capture a step's products and activations into a CUDA graph. Not tested on
         a GPU yet.
+    distributed : {"auto", "off"}
+        Whether the processes that torchrun started, or those of torch's process group, train
+        together, each on its share of every batch; see the notes.
 
     Raises
     ------
@@ -98,6 +110,12 @@ class Trainer:
     fewer and larger calls on memory that is allocated once. float32 or float64 throughout. A row's
     weight (`fit`) multiplies its loss; a batch's loss is the mean over its rows of the weighted
     losses, for weights that are scaled to mean 1 over the training rows.
+
+    Processes that train together must be given the same rows and settings. Gradients and losses
+    are summed once a step. Without dropout the result is that of one process, but for the order of
+    the sums; with dropout the decisions are others, because each process counts its own rows. It is
+    the same again with as many processes. The first one validates, writes checkpoints, calls the
+    callbacks and shows the bar, and its initial weights are taken.
 
     Examples
     --------
@@ -138,6 +156,7 @@ class Trainer:
         device: torch.device | str | None = None,
         moments: bool = False,
         cuda_graph: bool = False,
+        distributed: Literal["auto", "off"] = "auto",
     ) -> None:
         check_count("members", members, 1)
         if isinstance(model, Architecture):
@@ -169,6 +188,7 @@ class Trainer:
             device=home if device is None else torch.device(device),
             moments=moments,
             cuda_graph=cuda_graph,
+            distributed=distributed,
         )
         self._resumed: tuple[Path, dict[str, Any]] | None = None
         self._weights: list[Tensor] = []
@@ -240,9 +260,36 @@ class Trainer:
             If a member diverges and may not be retried.
         OSError
             If a first checkpoint cannot be written.
+        BackendError
+            If processes train together and one is lost or fails.
         """
         settings = self._settings
-        self._check_files()
+        ranks = Ranks.find(settings.distributed, settings.device)
+        ranks.first(self._check_files)
+        with ranks.together():
+            data, held = self._prepare(X, y, sample_weight, class_weight, validation)
+            keep = settings.checkpoint is not None or self._resumed is not None or ranks.size > 1
+            checksum = fingerprint(data, held) if keep else ""
+            run = Run(settings, data, held, checksum, self._start, ranks)
+        ranks.require_same({**settings.identity(), "epochs": settings.epochs, "data": checksum})
+        if self._resumed is None:
+            run.start()
+        else:
+            with ranks.together():
+                run.resume(self._resumed[1])
+            ranks.require_same(run.where())
+        mine = ranks.rank == 0
+        with bar(settings.epochs, settings.progress if mine else False) as (show, tick):
+            result = run.train((show, *settings.callbacks) if mine else (), tick)
+        self._resumed = None
+        self._weights = run.weights()
+        return result
+
+    def _prepare(
+        self, X: Any, y: Any, sample_weight: Any, class_weight: Any, validation: Any
+    ) -> tuple[Data, Held | None]:
+        """Check what `fit` was given and bring it to the device."""
+        settings = self._settings
         sizes = settings.architecture.sizes
         rows = len(X) if hasattr(X, "__len__") else 0
         left_out = left_out_rows(validation, rows, settings.members)
@@ -269,18 +316,7 @@ class Trainer:
                 "early stopping needs rows that are held out, however: validation=None; give "
                 "(X, y) or row numbers"
             )
-        keep = settings.checkpoint is not None or self._resumed is not None
-        checksum = fingerprint(data, held) if keep else ""
-        run = Run(settings, data, held, checksum, self._start)
-        if self._resumed is None:
-            run.start()
-        else:
-            run.resume(self._resumed[1])
-        with bar(settings.epochs, settings.progress) as (show, tick):
-            result = run.train((show, *settings.callbacks), tick)
-        self._resumed = None
-        self._weights = run.weights()
-        return result
+        return data, held
 
     def _check_files(self) -> None:
         checkpoint = self._settings.checkpoint
