@@ -148,3 +148,49 @@ def test_a_ruined_state_is_left(members: int) -> None:
 def test_halving_gives_up() -> None:
     with pytest.raises(ConvergenceError, match="for member 0"):
         trainer(1e200, on_divergence="halve").fit(*problem())
+
+
+@pytest.mark.parametrize("patience", [None, 3])
+def test_the_others_go_on_as_if_it_had_not_been_there(patience: int | None) -> None:
+    X, y = problem()
+    stopping = None if patience is None else train.EarlyStopping(patience)
+    settings = {"early_stopping": stopping, "on_divergence": "stop"}
+    validation = None if patience is None else problem()
+    rates = (0.01, 1e6, 0.02, 30.0)
+    four = trainer(rates, 4, **settings)
+    result = four.fit(X, y, validation=validation)
+    assert [d is None for d in result.diverged] == [True, False, True, False]
+    # It takes a few steps to overflow, and more of them at a lower rate.
+    assert (1, 1) < result.diverged[1] < result.diverged[3]
+    assert result.stopped_epoch[1] == result.diverged[1][0]
+    assert result.history[result.diverged[3][0] - 1].loss[3] is None
+    for member, rate in ((0, 0.01), (2, 0.02)):
+        alone = trainer(rate, random_state=member, early_stopping=stopping)
+        alone.fit(X, y, validation=validation)
+        assert_close(parts(four.export(member)), parts(alone.export()), 1e-12)
+    for member in (1, 3):
+        assert all(bool(torch.isfinite(p).all()) for p in four.export(member).parameters())
+
+
+def test_all_may_diverge() -> None:
+    result = trainer((1e6, 1e6), 2, on_divergence="stop").fit(*problem())
+    assert None not in result.diverged
+    assert len(result.history) < 12
+
+
+def test_parameters_that_overflow_with_the_last_step_end_a_member() -> None:
+    """The loss is finite in each step; the only step of the epoch makes the weights infinite."""
+    X, y = problem()
+    t = train.Trainer(
+        train.Architecture((6, 3), dtype=torch.float64),
+        members=2,
+        loss="squared",
+        optimizer=train.SGD((1e308, 0.01)),
+        epochs=3,
+        batch_size=61,
+        on_divergence="stop",
+    )
+    result = t.fit(1e3 * X, y)
+    assert result.diverged[0] == (1, 1)
+    assert result.diverged[1] is None
+    assert [record.loss[1] is not None for record in result.history] == [True] * 3

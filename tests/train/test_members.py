@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from selfnorm import train
+from selfnorm import nn, train
+from selfnorm.errors import DomainError
 
 from .eager import Eager, assert_close, parameter_groups, parts
 
@@ -303,3 +304,31 @@ def test_a_lower_rate_after_a_plateau_is_used() -> None:
 
     a, b = weights(run(1e-9), 0), weights(run(0.5), 0)
     assert not torch.allclose(a[0], b[0], atol=1e-3)
+
+
+def test_each_of_several_networks_starts_from_its_own_weights() -> None:
+    X, y = torch.randn(50, 4, generator=torch.Generator().manual_seed(0)), torch.arange(50) % 3
+    nets = [
+        nn.SNN(4, 3, width=9, depth=2, dropout=p, generator=torch.Generator().manual_seed(seed))
+        for seed, p in ((5, 0.1), (6, 0.0), (7, 0.3))
+    ]
+    before = [p.clone() for net in nets for p in net.parameters()]
+    together = train.Trainer(nets, epochs=3, batch_size=16)
+    together.fit(X, y)
+    for member, net in enumerate(nets):
+        alone = train.Trainer(net, epochs=3, batch_size=16, random_state=member)
+        alone.fit(X, y)
+        exported = together.export(member)
+        assert exported.dropout == net.dropout
+        for ours, theirs in zip(exported.parameters(), alone.export().parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    after = [p for net in nets for p in net.parameters()]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    with pytest.raises(DomainError, match="members must be at least the number of models, 3"):
+        train.Trainer(nets, members=2)
+    with pytest.raises(DomainError, match="that of model 1 is Architecture"):
+        train.Trainer([nets[0], nn.SNN(4, 3, width=8, depth=2)])
+    with pytest.raises(DomainError, match="there must be a model at least"):
+        train.Trainer([])
+    with pytest.raises(DomainError, match="members must be an integer, 1 or more"):
+        train.Trainer(nets[0], members=0)

@@ -16,7 +16,7 @@ from selfnorm.errors import DomainError
 from selfnorm.train._checks import check_choice, check_count, check_number
 from selfnorm.train._random import generator_for
 
-__all__ = ["Architecture", "effective_weights", "layers_of"]
+__all__ = ["Architecture", "architecture_of", "effective_weights", "flatten", "layers_of"]
 
 ACTIVATIONS: Final = ("elu", "leaky_relu", "relu", "selu")
 LEAKY_SLOPE: Final = 0.01  # torch.nn.LeakyReLU's default, which nn.SNN takes
@@ -254,3 +254,29 @@ def effective_weights(weight: Tensor, gain: float) -> Tensor:
     centred = weight - weight.mean(-1, keepdim=True)
     norm: Tensor = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
     return centred * (gain / norm)
+
+
+def architecture_of(
+    model: nn.SNN | Sequence[nn.SNN] | Architecture,
+) -> tuple[Architecture, list[nn.SNN]]:
+    """Return the architecture that all models share, dropout apart, and those that are networks."""
+    if isinstance(model, Architecture):
+        return model, []
+    models = list(model) if isinstance(model, Sequence) else [model]
+    if not models:
+        raise DomainError("there must be a model at least, however: model=[]")
+    found = [Architecture.of(net) for net in models]
+    for number, other in enumerate(found):
+        if dataclasses.replace(other, dropout=found[0].dropout) != found[0]:
+            raise DomainError(
+                "models that train together must be of one architecture, however: that of model "
+                f"{number} is {other}, not {found[0]}; train them apart"
+            )
+    return found[0], models
+
+
+def flatten(layers: Sequence[tuple[Tensor, Tensor | None]]) -> Tensor:
+    """Return parameters in the order of `Layout`: all weights, then all biases."""
+    weights = [weight.detach().reshape(-1) for weight, _ in layers]
+    biases = [bias.detach() for _, bias in layers if bias is not None]
+    return torch.cat([*weights, *biases])

@@ -30,6 +30,8 @@ class Member:
         Likewise for the schedule.
     stopped : int or None
         The epoch after which it stopped.
+    diverged : (int, int) or None
+        Epoch and step at which it diverged, if the training went on without it.
     loss, lowest : float or None
         Training loss of its last epoch, and the lowest one, that of the first step included.
     weights : torch.Tensor or None
@@ -44,6 +46,7 @@ class Member:
     plateau_best: float | None = None
     plateau_waited: int = 0
     stopped: int | None = None
+    diverged: tuple[int, int] | None = None
     loss: float | None = None
     lowest: float | None = None
     weights: Tensor | None = None

@@ -62,11 +62,14 @@ class Result:
         For each member, the epoch (from 1) whose weights it has: the best one under early
         stopping, else its last.
     stopped_epoch : tuple of (int or None)
-        The epoch after which early stopping ended a member; None if it ran to the end.
+        The epoch after which early stopping, or in which a divergence, ended a member; None if it
+        ran to the end.
     loss : tuple of (float or None)
         Training loss of each member in its last epoch.
     best_metric : tuple of (float or None)
         What early stopping looks at, in ``best_epoch``; None without it.
+    diverged : tuple of ((int, int) or None)
+        Epoch and step (from 1) in which a member diverged under ``on_divergence="stop"``.
     rate_factor : tuple of float
         What divergences and plateaus have multiplied each member's rate by.
     """
@@ -77,3 +80,4 @@ class Result:
     loss: PerMember
     best_metric: PerMember
     rate_factor: tuple[float, ...]
+    diverged: tuple[tuple[int, int] | None, ...]

@@ -274,7 +274,10 @@ class Run:
             self._saved = time.monotonic()
 
     def _diverged(self, group: Group, divergence: Divergence) -> None:
-        """Raise, or go back at half the rate: to the last good epoch, at last to the start."""
+        """Raise, go on without them, or go back at half the rate: to the last good epoch."""
+        if self.settings.on_divergence == "stop":
+            self._drop(group, divergence)
+            return
         numbers = [group.members[k] for k in divergence.members]
         worst = max(self._members[m].halvings for m in numbers)
         if self.settings.on_divergence == "raise" or worst >= _MOST_HALVINGS:
@@ -298,6 +301,25 @@ class Run:
             member.halvings = often
         assert self._group is not None
         self._group.set_factors([self._members[m].factor for m in self._group.members])
+
+    def _drop(self, group: Group, divergence: Divergence) -> None:
+        """Go on without the members that diverged, from the step at hand."""
+        for position in divergence.members:
+            member = self._members[group.members[position]]
+            member.stopped = divergence.epoch
+            member.diverged = divergence.epoch, divergence.step
+        self._release(group, divergence.members)
+        self._keep(group, [k for k in range(len(group.members)) if k not in divergence.members])
+
+    def _keep(self, group: Group, positions: Sequence[int]) -> None:
+        """Train these members of the group alone from now on."""
+        if not positions:
+            self._group = None
+            return
+        log = self._log[: self._step, list(positions)]
+        members = [group.members[k] for k in positions]
+        self._gather(members, [group.buffers(k) for k in positions], group.steps)
+        self._log[: self._step] = log
 
     def _remember(self) -> None:
         """Keep the state, were the next epochs to diverge, if it is one to come back to.
@@ -359,12 +381,7 @@ class Run:
                 stopped.append(position)
         if stopped:
             self._release(group, stopped)
-            kept = [k for k in range(len(group.members)) if k not in stopped]
-            members = [group.members[k] for k in kept]
-            if members:
-                self._gather(members, [group.buffers(k) for k in kept], group.steps)
-            else:
-                self._group = None
+            self._keep(group, [k for k in range(len(group.members)) if k not in stopped])
         elif changed:
             group.set_factors([self._members[m].factor for m in group.members])
         return record
@@ -400,6 +417,7 @@ class Run:
             loss=tuple(m.loss for m in members),
             best_metric=tuple(m.best for m in members),
             rate_factor=tuple(m.factor for m in members),
+            diverged=tuple(m.diverged for m in members),
         )
 
     def weights(self) -> list[Tensor]:

@@ -51,7 +51,7 @@ class Settings:
     early_stopping: EarlyStopping | None
     average: float | None
     shuffle: Literal["member", "shared"]
-    on_divergence: Literal["raise", "halve"]
+    on_divergence: Literal["raise", "stop", "halve"]
     seeds: tuple[int, ...]
     checkpoint: Checkpoint | None
     callbacks: tuple[Callback, ...]
@@ -80,7 +80,7 @@ class Settings:
         if self.average is not None:
             check_number("average", self.average, 0.0, 1.0, open_low=True)
         check_choice("shuffle", self.shuffle, ("member", "shared"))
-        check_choice("on_divergence", self.on_divergence, ("raise", "halve"))
+        check_choice("on_divergence", self.on_divergence, ("raise", "stop", "halve"))
         check_choice("distributed", self.distributed, ("auto", "off"))
         if self.early_stopping is not None:
             self.early_stopping.check(self.loss)

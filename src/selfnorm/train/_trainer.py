@@ -12,7 +12,7 @@ from torch import Tensor
 
 from selfnorm import nn
 from selfnorm.errors import DomainError
-from selfnorm.train._architecture import Architecture, layers_of
+from selfnorm.train._architecture import Architecture, architecture_of, flatten, layers_of
 from selfnorm.train._checkpoint import Checkpoint, load
 from selfnorm.train._checks import check_count, per_member
 from selfnorm.train._data import (
@@ -48,12 +48,12 @@ class Trainer:
 
     Parameters
     ----------
-    model : selfnorm.nn.SNN or Architecture
+    model : selfnorm.nn.SNN, sequence of selfnorm.nn.SNN, or Architecture
         What to train. The first member starts from an SNN's weights, the others from weights drawn
-        by the same rule; from an `Architecture` all are drawn. The model itself is not changed:
-        `export` gives the trained network.
-    members : int
-        How many networks, at least 1.
+        by the same rule; of several SNNs each is a member and starts from its own; from an
+        `Architecture` all are drawn. The models are not changed: `export` gives the trained ones.
+    members : int, optional
+        How many networks, at least 1. Default: as many as there are SNNs, 1 for an `Architecture`.
     loss : {"softmax", "binary", "squared", "huber", "pinball"} or a loss
         `Softmax`, `Binary`, `Squared`, `Huber` or `Pinball`; a name means its defaults.
     optimizer : SGD or AdamW
@@ -75,10 +75,11 @@ class Trainer:
         out. Step k (from 1) takes the average a fraction max(1 - d, 1/k) of the way to the weights.
     shuffle : {"member", "shared"}
         Whether each member draws its own order of the rows, or all take that of the first.
-    on_divergence : {"raise", "halve"}
-        What happens when the loss or the parameters stop being finite: raise `ConvergenceError`,
-        or go back with that member's rate halved (at most 20 times): to the last epoch after which
-        no loss was above 10 times its lowest value, if that is vain to the beginning.
+    on_divergence : {"raise", "stop", "halve"}
+        What happens when the loss or the parameters stop being finite: raise `ConvergenceError`;
+        go on without the member, which keeps its best weights or those before that step; or go
+        back with that member's rate halved (at most 20 times): to the last epoch after which no
+        loss was above 10 times its lowest value, if that is vain to the beginning.
     random_state : int or sequence of int
         Seed of the first member, the next ones follow; or a seed for each. Fixes initial weights,
         orders and dropout; no global random state is read or changed.
@@ -135,9 +136,9 @@ class Trainer:
 
     def __init__(
         self,
-        model: nn.SNN | Architecture,
+        model: nn.SNN | Sequence[nn.SNN] | Architecture,
         *,
-        members: int = 1,
+        members: int | None = None,
         loss: str | Loss = "softmax",
         optimizer: Optimizer | None = None,
         schedule: Schedule | None = None,
@@ -148,7 +149,7 @@ class Trainer:
         early_stopping: EarlyStopping | None = None,
         average: float | None = None,
         shuffle: Literal["member", "shared"] = "member",
-        on_divergence: Literal["raise", "halve"] = "raise",
+        on_divergence: Literal["raise", "stop", "halve"] = "raise",
         random_state: int | Sequence[int] = 0,
         checkpoint: Checkpoint | None = None,
         callbacks: Sequence[Callback] = (),
@@ -158,13 +159,19 @@ class Trainer:
         cuda_graph: bool = False,
         distributed: Literal["auto", "off"] = "auto",
     ) -> None:
-        check_count("members", members, 1)
-        if isinstance(model, Architecture):
-            layers, architecture = [], model
-        else:
-            layers, architecture = layers_of(model), Architecture.of(model)
-        home = layers[0][0].device if layers else torch.device("cpu")
-        self._initial = _flatten(layers) if layers else None
+        architecture, given = architecture_of(model)
+        if members is None:
+            members = max(1, len(given))
+        if check_count("members", members, 1) < len(given):
+            raise DomainError(
+                f"members must be at least the number of models, {len(given)}, however: "
+                f"members={members}; leave it out"
+            )
+        if dropout is None:
+            own = [net.dropout for net in given]
+            dropout = own + [architecture.dropout] * (members - len(own))
+        self._initial = [flatten(layers_of(net)) for net in given]
+        home = self._initial[0].device if given else torch.device("cpu")
         self._settings = Settings(
             architecture=architecture,
             members=members,
@@ -173,9 +180,7 @@ class Trainer:
             schedule=Constant() if schedule is None else schedule,
             epochs=epochs,
             batch_size=batch_size,
-            dropout=per_member(
-                "dropout", architecture.dropout if dropout is None else dropout, members
-            ),
+            dropout=per_member("dropout", dropout, members),
             clip_norm=clip_norm,
             early_stopping=early_stopping,
             average=average,
@@ -333,11 +338,11 @@ class Trainer:
         """Yield each member's initial parameters."""
         settings = self._settings
         for member, seed in enumerate(settings.seeds):
-            if member == 0 and self._initial is not None:
-                yield self._initial.to(settings.device)
+            if member < len(self._initial):
+                yield self._initial[member].to(settings.device)
             else:
                 drawn = layers_of(settings.architecture.build(seed=seed))
-                yield _flatten(drawn).to(settings.device)
+                yield flatten(drawn).to(settings.device)
 
     # ---- trained networks -------------------------------------------------------------------
 
@@ -415,10 +420,3 @@ class Trainer:
     def _check_trained(self) -> None:
         if not self._weights:
             raise DomainError("the trainer must be trained first, however: call fit before")
-
-
-def _flatten(layers: Sequence[tuple[Tensor, Tensor | None]]) -> Tensor:
-    """Return parameters in the order of `Layout`: all weights, then all biases."""
-    weights = [weight.detach().reshape(-1) for weight, _ in layers]
-    biases = [bias.detach() for _, bias in layers if bias is not None]
-    return torch.cat([*weights, *biases])
