@@ -7,6 +7,7 @@ from selfnorm.train._checkpoint import Checkpoint
 from selfnorm.train._early_stopping import EarlyStopping
 from selfnorm.train._losses import Binary, Huber, Pinball, Softmax, Squared
 from selfnorm.train._optimizers import SGD, AdamW
+from selfnorm.train._parquet import ParquetBatches
 from selfnorm.train._records import EpochRecord, Result
 from selfnorm.train._schedules import Constant, Cosine, Plateau
 from selfnorm.train._trainer import Trainer
@@ -22,6 +23,7 @@ __all__ = [
     "EarlyStopping",
     "EpochRecord",
     "Huber",
+    "ParquetBatches",
     "Pinball",
     "Plateau",
     "Result",

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from selfnorm.errors import DomainError
-from selfnorm.train._data import Data
+from selfnorm.train._data import Block, Data
+from selfnorm.train._mapped import Mapped
 from selfnorm.train._network import Network, Step
 from selfnorm.train._ranks import Ranks
+from selfnorm.train._stream import Stream
 
 __all__ = ["Batches"]
 
@@ -26,7 +28,7 @@ class Batches:
 
     Parameters
     ----------
-    data : Data
+    data : Data or Stream
         All rows.
     members : sequence of int
         Numbers of the members in the group.
@@ -44,7 +46,7 @@ class Batches:
 
     def __init__(
         self,
-        data: Data,
+        data: Data | Stream,
         members: Sequence[int],
         seeds: Sequence[int],
         batch_size: int,
@@ -56,7 +58,7 @@ class Batches:
         self._ranks = ranks
         self._members = list(members[:1] if shared else members)
         self._seeds = list(seeds[:1] if shared else seeds)
-        counts = [len(data.rows[m]) for m in self._members]
+        counts = [data.count(m) for m in self._members]
         self.steps = max(-(-n // batch_size) for n in counts)
         self._bounds = [_bounds(n, batch_size, self.steps) for n in counts]
         if min(counts) < self.steps:
@@ -66,9 +68,7 @@ class Batches:
                 "or train them apart"
             )
         sizes = [tuple(b[s + 1] - b[s] for b in self._bounds) for s in range(self.steps)]
-        self.weighted = (
-            ranks.size > 1 or data.weights is not None or any(len(set(s)) > 1 for s in sizes)
-        )
+        self.weighted = ranks.size > 1 or data.weighted or any(len(set(s)) > 1 for s in sizes)
         # Without weights the log of an epoch holds sums over rows, with weights means.
         device, dtype = network.parameters.device, network.parameters.dtype
         outputs = network.architecture.sizes[-1]
@@ -84,44 +84,51 @@ class Batches:
             if size not in known:
                 own = [len(range(n)[ranks.share(0, n)]) for n in size]
                 rows = max(1, *own)
-                step = network.step(rows, len(counts), data.targets.shape[1], self.weighted)
+                step = network.step(rows, len(counts), data.columns, self.weighted)
                 scale = torch.zeros(len(counts), 1, rows, dtype=torch.float64)
                 for k, n in enumerate(size):
-                    scale[k, 0, : own[k]] = gradient_factor / n * self._evenness(self._members[k])
+                    scale[k, 0, : own[k]] = gradient_factor / n * data.evenness(self._members[k])
                 known[size] = _Pattern(rows, step, scale.to(device, dtype))
             self._patterns.append(known[size])
 
-    def _evenness(self, member: int) -> float:
-        """Return what makes the mean weight of the member's rows 1."""
-        if self._data.weights is None:
-            return 1.0
-        return 1.0 / float(self._data.weights[self._data.rows[member]].double().mean())
-
     def of_epoch(self, epoch: int, start: int) -> Iterator[Step]:
         """Yield each step of an epoch from ``start`` on, its batch in place."""
-        data = self._data
+        begin = 0
+        for block in self._data.blocks(epoch):
+            end = self.steps if block.steps is None else begin + block.steps
+            if end > start:
+                yield from self._of_block(block, epoch, range(max(begin, start), end), begin)
+            begin = end
+
+    def _of_block(self, block: Block, epoch: int, steps: range, begin: int) -> Iterator[Step]:
+        """Yield the steps of a block whose first one is number ``begin``."""
         orders = [
-            data.order(seed, m, epoch) for m, seed in zip(self._members, self._seeds, strict=True)
+            block.order(seed, m, epoch) for m, seed in zip(self._members, self._seeds, strict=True)
         ]
         pieces: list[Tensor] = []
-        for s in range(start, self.steps):
+        for s in steps:
             rows = self._patterns[s].rows
             for order, bounds in zip(orders, self._bounds, strict=True):
-                piece = order[self._ranks.share(bounds[s], bounds[s + 1])]
+                own = self._ranks.share(bounds[s] - bounds[begin], bounds[s + 1] - bounds[begin])
+                piece = order[own]
                 short = rows - len(piece)
                 pieces += [piece, order[:1].expand(short)] if short else [piece]
-        lengths = [len(orders) * p.rows for p in self._patterns[start:]]
-        numbers = torch.split(torch.cat(pieces).to(data.X.device), lengths) if lengths else ()
-        for index, pattern in zip(numbers, self._patterns[start:], strict=True):
+        X, targets, of_rows = block.X, block.targets, block.weights
+        patterns = self._patterns[steps.start : steps.stop]
+        lengths = [len(orders) * p.rows for p in patterns]
+        numbers = torch.split(torch.cat(pieces).to(targets.device), lengths)
+        for index, pattern in zip(numbers, patterns, strict=True):
             step = pattern.step
-            torch.index_select(data.X, 0, index, out=step.inputs)
-            torch.index_select(data.targets, 0, index, out=step.targets)
+            if isinstance(X, Mapped):
+                X.take(index, step.inputs)
+            else:
+                torch.index_select(X, 0, index, out=step.inputs)
+            torch.index_select(targets, 0, index, out=step.targets)
             weights = step.row_weights
-            if weights is not None and data.weights is None:
+            if weights is not None and of_rows is None:
                 weights.copy_(pattern.scale)
-            elif weights is not None and data.weights is not None:
-                of_rows = data.weights[index].view(len(orders), 1, -1)
-                weights.copy_(of_rows * pattern.scale)
+            elif weights is not None and of_rows is not None:
+                weights.copy_(of_rows[index].view(len(orders), 1, -1) * pattern.scale)
             yield step
 
     def losses(self, log: Tensor) -> list[float]:

@@ -16,9 +16,10 @@ from torch import Tensor
 from selfnorm.errors import ConvergenceError, DomainError
 from selfnorm.train._batches import Batches
 from selfnorm.train._checkpoint import Checkpoint, save, save_or_warn
-from selfnorm.train._data import Data, Held
+from selfnorm.train._data import Data
 from selfnorm.train._divergence import Divergence, locate
 from selfnorm.train._group import Group
+from selfnorm.train._held import Held
 from selfnorm.train._members import Member
 from selfnorm.train._network import Step
 from selfnorm.train._random import key_for
@@ -26,6 +27,7 @@ from selfnorm.train._ranks import Join, Ranks
 from selfnorm.train._records import EpochRecord, Result
 from selfnorm.train._schedules import Plateau
 from selfnorm.train._settings import Settings
+from selfnorm.train._stream import Stream
 from selfnorm.train._validation import Validation
 
 __all__ = ["Run"]
@@ -49,7 +51,7 @@ class Run:
     ----------
     settings : Settings
         What to do.
-    data : Data
+    data : Data or Stream
         What to train on.
     held : Held or None
         What to validate on.
@@ -64,7 +66,7 @@ class Run:
     def __init__(
         self,
         settings: Settings,
-        data: Data,
+        data: Data | Stream,
         held: Held | None,
         checksum: str,
         initial: Callable[[], Iterable[Tensor]],

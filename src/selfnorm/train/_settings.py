@@ -60,6 +60,7 @@ class Settings:
     moments: bool
     cuda_graph: bool
     distributed: Literal["auto", "off"]
+    shuffle_rows: int | None
 
     def __post_init__(self) -> None:
         check_count("epochs", self.epochs, 1)
@@ -81,6 +82,8 @@ class Settings:
             check_number("average", self.average, 0.0, 1.0, open_low=True)
         check_choice("shuffle", self.shuffle, ("member", "shared"))
         check_choice("on_divergence", self.on_divergence, ("raise", "stop", "halve"))
+        if self.shuffle_rows is not None:
+            check_count("shuffle_rows", self.shuffle_rows, 1)
         check_choice("distributed", self.distributed, ("auto", "off"))
         if self.early_stopping is not None:
             self.early_stopping.check(self.loss)

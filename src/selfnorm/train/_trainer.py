@@ -13,18 +13,11 @@ from torch import Tensor
 from selfnorm import nn
 from selfnorm.errors import DomainError
 from selfnorm.train._architecture import Architecture, architecture_of, flatten, layers_of
+from selfnorm.train._arrays import check_inputs
 from selfnorm.train._checkpoint import Checkpoint, load
 from selfnorm.train._checks import check_count, per_member
-from selfnorm.train._data import (
-    Data,
-    Held,
-    check_inputs,
-    fingerprint,
-    held_out,
-    left_out_rows,
-    prepare,
-)
 from selfnorm.train._early_stopping import EarlyStopping
+from selfnorm.train._intake import checksum_of, take_in
 from selfnorm.train._losses import Loss, as_loss
 from selfnorm.train._network import Network
 from selfnorm.train._optimizers import AdamW, Optimizer
@@ -99,6 +92,9 @@ class Trainer:
     distributed : {"auto", "off"}
         Whether the processes that torchrun started, or those of torch's process group, train
         together, each on its share of every batch; see the notes.
+    shuffle_rows : int, optional
+        How many rows that come in batches (`fit`) are shuffled together, rounded down to whole
+        batches, at least one. Default: as many as take 64 MiB.
 
     Raises
     ------
@@ -158,6 +154,7 @@ class Trainer:
         moments: bool = False,
         cuda_graph: bool = False,
         distributed: Literal["auto", "off"] = "auto",
+        shuffle_rows: int | None = None,
     ) -> None:
         architecture, given = architecture_of(model)
         if members is None:
@@ -194,6 +191,7 @@ class Trainer:
             moments=moments,
             cuda_graph=cuda_graph,
             distributed=distributed,
+            shuffle_rows=shuffle_rows,
         )
         self._resumed: tuple[Path, dict[str, Any]] | None = None
         self._weights: list[Tensor] = []
@@ -230,7 +228,7 @@ class Trainer:
     def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         *,
         sample_weight: Any = None,
         class_weight: Mapping[int, float] | Literal["balanced"] | None = None,
@@ -240,9 +238,12 @@ class Trainer:
 
         Parameters
         ----------
-        X : array-like
-            Shape (n, features), finite.
-        y : array-like
+        X : array-like or iterable
+            Shape (n, features), finite. A `numpy.memmap` stays in its file and gives the same
+            result. Or, without ``y``, something that gives batches (X, y) or (X, y, weights) of
+            any sizes whenever it is iterated over, always the same rows, as `ParquetBatches` does;
+            it is read once more than there are epochs.
+        y : array-like, optional
             Shape (n,) or (n, columns): what the loss takes.
         sample_weight : array-like, optional
             Shape (n,), 0 or more.
@@ -250,7 +251,8 @@ class Trainer:
             Factors of the rows' weights by class; balanced: inverse to the classes' frequencies.
         validation : tuple or array-like or list, optional
             A tuple (X, y), or row numbers (or a mask) that are held out from training and
-            validated on: one array for all members, or a list with an array for each.
+            validated on: one array for all members, or a list with an array for each. Or an
+            iterable of batches, which are kept in memory.
 
         Returns
         -------
@@ -261,6 +263,8 @@ class Trainer:
         ------
         DomainError
             If data or weights are not of the form the loss takes, or not finite.
+        DataError
+            If batches do not give the same number of rows in each epoch.
         ConvergenceError
             If a member diverges and may not be retried.
         OSError
@@ -272,11 +276,12 @@ class Trainer:
         ranks = Ranks.find(settings.distributed, settings.device)
         ranks.first(self._check_files)
         with ranks.together():
-            data, held = self._prepare(X, y, sample_weight, class_weight, validation)
+            data, held = take_in(settings, X, y, sample_weight, class_weight, validation)
             keep = settings.checkpoint is not None or self._resumed is not None or ranks.size > 1
-            checksum = fingerprint(data, held) if keep else ""
+            checksum = checksum_of(data, held) if keep else ""
             run = Run(settings, data, held, checksum, self._start, ranks)
-        ranks.require_same({**settings.identity(), "epochs": settings.epochs, "data": checksum})
+        facts = {"data": checksum, "epochs": settings.epochs, "resumed": self._resumed is not None}
+        ranks.require_same({**settings.identity(), **facts})
         if self._resumed is None:
             run.start()
         else:
@@ -289,39 +294,6 @@ class Trainer:
         self._resumed = None
         self._weights = run.weights()
         return result
-
-    def _prepare(
-        self, X: Any, y: Any, sample_weight: Any, class_weight: Any, validation: Any
-    ) -> tuple[Data, Held | None]:
-        """Check what `fit` was given and bring it to the device."""
-        settings = self._settings
-        sizes = settings.architecture.sizes
-        rows = len(X) if hasattr(X, "__len__") else 0
-        left_out = left_out_rows(validation, rows, settings.members)
-        if settings.shuffle == "shared" and isinstance(validation, list) and left_out is not None:
-            raise DomainError(
-                "members that share their batches must have the same rows, however: validation "
-                "lists rows for each member; take shuffle='member' or one array of rows"
-            )
-        data = prepare(
-            X,
-            y,
-            settings.loss,
-            sizes=sizes,
-            dtype=settings.architecture.dtype,
-            device=settings.device,
-            sample_weight=sample_weight,
-            class_weight=class_weight,
-            members=settings.members,
-            left_out=left_out,
-        )
-        held = held_out(validation, data, settings.loss, sizes, left_out)
-        if settings.early_stopping is not None and held is None:
-            raise DomainError(
-                "early stopping needs rows that are held out, however: validation=None; give "
-                "(X, y) or row numbers"
-            )
-        return data, held
 
     def _check_files(self) -> None:
         checkpoint = self._settings.checkpoint

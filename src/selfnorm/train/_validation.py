@@ -8,8 +8,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from selfnorm.train._data import Held
 from selfnorm.train._early_stopping import EarlyStopping
+from selfnorm.train._held import Held
+from selfnorm.train._mapped import Mapped
 from selfnorm.train._network import Network
 
 __all__ = ["Validation", "outputs_of"]
@@ -26,7 +27,7 @@ def chunk_rows(network: Network) -> int:
 
 @torch.no_grad()
 def outputs_of(
-    network: Network, parameters: Tensor, X: Tensor, rows: Tensor | None = None
+    network: Network, parameters: Tensor, X: Tensor | Mapped, rows: Tensor | None = None
 ) -> Tensor:
     """Return outputs (members, rows, outputs) for X, or for each member's ``rows`` of X."""
     count = len(X) if rows is None else rows.shape[1]
