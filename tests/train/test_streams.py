@@ -148,6 +148,8 @@ def test_blocks_have_all_rows_in_bounded_disorder() -> None:
         assert sorted(once[k]) == sorted(other[k]) == sorted(member[k]) == sorted(expected)
         assert len({tuple(r[k]) for r in (once, other, member, [[*expected]] * 4)}) == 4
     assert len(once) == 4
+    orders = [block.order(6, 1, 2).tolist() for block in stream.blocks(2)]
+    assert orders[0] != orders[1], "each block has an order of its own"
 
 
 @pytest.mark.parametrize("source", ["pieces", "parquet"])

@@ -10,6 +10,7 @@ from selfnorm.train._optimizers import SGD, AdamW
 from selfnorm.train._parquet import ParquetBatches
 from selfnorm.train._records import EpochRecord, Result
 from selfnorm.train._schedules import Constant, Cosine, Plateau
+from selfnorm.train._spread import spread
 from selfnorm.train._trainer import Trainer
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "Softmax",
     "Squared",
     "Trainer",
+    "spread",
 ]
