@@ -132,7 +132,7 @@ def _part(trainer: Trainer, chunk: range) -> Trainer:
             per_member[name] = tuple(value[m] for m in chunk)
     part = copy.copy(trainer)
     part._weights = []
-    part._initial = trainer._initial if 0 in chunk else None
+    part._initial = [trainer._initial[m] for m in chunk if m < len(trainer._initial)]
     part._settings = dataclasses.replace(
         settings,
         members=len(chunk),
@@ -175,7 +175,7 @@ def _merged(results: Sequence[Result], sizes: Sequence[int]) -> Result:
     return Result(history=tuple(history), **{n: joined(n) for n in _PER_MEMBER_OF_RESULT})
 
 
-_PER_MEMBER_OF_RESULT = ("best_epoch", "stopped_epoch", "loss", "best_metric", "rate_factor")
+_PER_MEMBER_OF_RESULT = ("best_epoch", "stopped_epoch", "loss", "best_metric", "rate_factor", "diverged")
 
 
 def _record(records: Sequence[EpochRecord | None], sizes: Sequence[int]) -> EpochRecord:
