@@ -99,5 +99,5 @@ def test_uci(run, tmp_path: Path) -> None:
     assert [cell["fold"] for cell in record["cells"]] == [0, 0, 2, 2]
     assert max(map(len, outcome.out.partition("\n\n")[0].splitlines())) <= 80
     outcome = run("experiment", "uci", *words, "--sets", "b", "--out", str(tmp_path / "out"))
-    assert outcome.code == 1
+    assert outcome.code == 2
     assert "sets must be among a" in outcome.err
