@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         theory,
         train,
     )
-    from selfnorm.tabular import SNNClassifier, SNNRegressor
+    from selfnorm.tabular import SNNClassifier, SNNRegressor, load
 
 __version__ = "0.1.0"
 
@@ -48,7 +48,7 @@ _MODULES = (
     "theory",
     "train",
 )
-_ESTIMATORS = ("SNNClassifier", "SNNRegressor")
+_ESTIMATORS = ("SNNClassifier", "SNNRegressor", "load")
 
 __all__ = [
     "BackendError",
@@ -65,6 +65,7 @@ __all__ = [
     "experiments",
     "functional",
     "init",
+    "load",
     "nn",
     "ops",
     "report",

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from selfnorm.tabular._classifier import SNNClassifier
 from selfnorm.tabular._regressor import SNNRegressor
+from selfnorm.tabular._saving import load
 
-__all__ = ["SNNClassifier", "SNNRegressor"]
+__all__ = ["SNNClassifier", "SNNRegressor", "load"]

@@ -20,8 +20,8 @@ from selfnorm.tabular._engine import Trained, mean_curve
 from selfnorm.tabular._engine import train as train_members
 from selfnorm.tabular._ensemble import AveragedNetworks, Ensemble
 from selfnorm.tabular._plan import Plan, check_parameters, plan_for, seeds_for
+from selfnorm.tabular._preprocessing import Preprocessor
 from selfnorm.tabular._rows import Rows, merge, parts
-from selfnorm.tabular._stand_in import Preprocessor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,11 +131,6 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             self.preprocessor_ = Preprocessor(
                 categorical_features=self.categorical_features, random_state=seed
             ).fit(X, sample_weight=weights)
-            if not self.preprocessor_.width:
-                raise DataError(
-                    "X must have a column that is not constant, however: all "
-                    f"{self.n_features_in_} are; there is nothing to learn from"
-                )
         return Rows(self.preprocessor_.transform(X), y, weights)
 
     # ---- training ----------------------------------------------------------------------------
