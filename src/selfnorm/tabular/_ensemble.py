@@ -87,7 +87,7 @@ class AveragedNetworks(torch.nn.Module):
     .. math:: s \cdot \frac{1}{K} \sum_k f_k(x) + m
 
     with s = 1 / temperature and m = 0 for classes, the scale and mean of the target for
-    regression.
+    regression. Quantiles of one target are then sorted.
 
     Parameters
     ----------
@@ -95,6 +95,8 @@ class AveragedNetworks(torch.nn.Module):
         The members.
     scale, shift : array-like
         The s and m for each output.
+    quantiles : int
+        How many outputs belong to one target.
 
     Examples
     --------
@@ -108,8 +110,11 @@ class AveragedNetworks(torch.nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, networks: Sequence[nn.SNN], scale: Any, shift: Any) -> None:
+    def __init__(
+        self, networks: Sequence[nn.SNN], scale: Any, shift: Any, quantiles: int = 1
+    ) -> None:
         super().__init__()
+        self.quantiles = quantiles
         self.networks = torch.nn.ModuleList(networks)
         self.register_buffer("scale", torch.as_tensor(np.asarray(scale), dtype=torch.float32))
         self.register_buffer("shift", torch.as_tensor(np.asarray(shift), dtype=torch.float32))
@@ -117,4 +122,8 @@ class AveragedNetworks(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return outputs (n, outputs) for preprocessed rows (n, features)."""
         total = torch.stack([network(x) for network in self.networks]).mean(0)
-        return total * self.scale + self.shift
+        found = total * self.scale + self.shift
+        if self.quantiles > 1:
+            targets = found.view(len(found), -1, self.quantiles)
+            found = targets.sort(-1).values.flatten(1)
+        return found

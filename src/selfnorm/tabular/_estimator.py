@@ -179,6 +179,10 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         going_on = bool(self.warm_start) and hasattr(self, "networks_")
         rows = self._prepare(X, y, sample_weight, first=not going_on, described=going_on)
         rows = self._scale_targets(merge(rows.X, rows.y, rows.weights), first=not going_on)
+        return self._job_of(rows, going_on=going_on)
+
+    def _job_of(self, rows: Rows, *, going_on: bool = False) -> Job:
+        """Say what is to be trained on rows that are ready."""
         plans = self._plans(rows)
         start = self._networks_to_go_on_with(plans) if going_on else None
         self._online = None
@@ -317,11 +321,13 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         torch.nn.Module
             In evaluation mode: maps ``preprocessor_.transform(X)``, float32 of shape
             (n, features), to what `predict` starts from, shape (n, outputs): logits of calibrated
-            probabilities for classes, units of the target for regression. Copies of the members
-            are in its ``networks``.
+            probabilities for classes; units of the targets for regression, where quantiles stand
+            target by target. Copies of the members are in its ``networks``.
         """
         check_is_fitted(self, "networks_")
-        return AveragedNetworks(copy.deepcopy(self.networks_), *self._scaling()).eval()
+        quantiles = self._network_outputs() // self.n_outputs_
+        networks = copy.deepcopy(self.networks_)
+        return AveragedNetworks(networks, *self._scaling(), quantiles).eval()
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the estimator to a file that `selfnorm.load` reads; see there.
