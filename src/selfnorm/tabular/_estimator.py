@@ -96,6 +96,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     def _check_inputs(self, X: Any, *, reset: bool) -> Any:
         """Check form and names; what the columns hold is the preprocessor's to check."""
+        if not reset and self._is_plain(X):
+            return X
         names_only = hasattr(X, "columns") or (isinstance(X, np.ndarray) and X.dtype == object)
         if names_only:
             validate_data(self, X=X, reset=reset, skip_check_array=True)
@@ -109,6 +111,20 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             accept_sparse=True,
             dtype=None,
             ensure_all_finite=False,
+        )
+
+    def _is_plain(self, X: Any) -> bool:
+        """Tell whether X is a matrix of numbers with nothing left to check but its values.
+
+        scikit-learn's own checks take longer than the prediction of a row.
+        """
+        return (
+            type(X) is np.ndarray
+            and X.dtype in (np.float32, np.float64)
+            and X.ndim == 2
+            and X.shape[0] > 0
+            and X.shape[1] == self.n_features_in_
+            and not hasattr(self, "feature_names_in_")
         )
 
     def _check_weights(self, sample_weight: Any, count: int) -> Array | None:
@@ -303,7 +319,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     def _outputs(self, X: Any) -> Array:
         """Return the members' outputs, shape (members, n, outputs)."""
-        check_is_fitted(self, "networks_")
+        if not hasattr(self, "networks_"):
+            check_is_fitted(self, "networks_")
         X = self._check_inputs(X, reset=False)
         with threads(self.n_jobs):
             return self._ensemble()(self.preprocessor_.transform(X))
