@@ -102,7 +102,10 @@ class Table:
         if wanted == "category" and isinstance(found, Numbers):
             return _as_texts(found.values)
         if wanted == "number" and isinstance(found, Texts):
-            first = found.levels[found.codes[found.codes >= 0][0]] if found.levels else ""
+            present = found.codes[found.codes >= 0]
+            if not len(present):
+                return Numbers(np.full(self.n_rows, np.nan), None)
+            first = found.levels[present[0]]
             raise DataError(
                 f"column {self.label(index)!r} of X must hold numbers, however: it holds the text "
                 f"{first!r}; convert it, or fit with this column in categorical_features"
