@@ -231,6 +231,8 @@ def _set(path: str, value: object) -> Any:
         _set("columns/1/codes/0", []),
         _set("columns/1/codes/0/0", float("inf")),
         _set("columns/1/one_hot", 1),
+        _set("columns/1/numeric", True),
+        _set("columns/1/numeric", 0),
         _set("feature_names_in", ["a", "b", "c"]),
         _set("max_one_hot", -3),
         _set("random_state", "x"),

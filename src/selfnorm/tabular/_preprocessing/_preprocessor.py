@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Self
 
@@ -187,7 +188,9 @@ class Preprocessor:
                 found[index] = fit_category(
                     index,
                     table.label(index),
-                    column if rows is None else Texts(column.codes[rows], column.levels),
+                    column
+                    if rows is None
+                    else dataclasses.replace(column, codes=column.codes[rows]),
                     weight,
                     max_one_hot=self.max_one_hot,
                     seed=self.random_state,
