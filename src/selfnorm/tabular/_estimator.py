@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import dataclasses
 import os
+import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import _safe_indexing, check_array
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from selfnorm import nn, train
 from selfnorm.errors import DataError, DomainError
-from selfnorm.tabular._engine import Trained, mean_curve
+from selfnorm.tabular._engine import Job, Trained
 from selfnorm.tabular._engine import train as train_members
 from selfnorm.tabular._ensemble import AveragedNetworks, Ensemble
+from selfnorm.tabular._held_out import held_out, held_out_outputs
+from selfnorm.tabular._online import Online
 from selfnorm.tabular._plan import Plan, check_parameters, plan_for, seeds_for
 from selfnorm.tabular._preprocessing import Preprocessor
-from selfnorm.tabular._rows import Rows, merge, parts
+from selfnorm.tabular._rows import Rows, merge
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["Estimator"]
 
 Array = NDArray[Any]
+
+_STREAM_ROWS: Final = 10_000  # what partial_fit takes a stream to have, at least
 
 
 class Estimator(BaseEstimator):  # type: ignore[misc]
@@ -50,6 +58,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     networks_: list[nn.SNN]
     n_features_in_: int
     n_outputs_: int
+    t_: int
+    _online: Online | None = None
 
     # ---- what subclasses say -----------------------------------------------------------------
 
@@ -57,12 +67,30 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         """Return the engine's loss, without label smoothing."""
         raise NotImplementedError
 
-    def _encode(self, y: Any, weights: Array | None, *, first: bool) -> tuple[Array, Array | None]:
+    def _network_outputs(self) -> int:
+        """Return the number of outputs of each network."""
+        raise NotImplementedError
+
+    def _encode(
+        self, y: Any, weights: Array | None, *, describe: bool
+    ) -> tuple[Array, Array | None]:
         """Check y and set what describes it; return the engine's targets and the rows' weights."""
         raise NotImplementedError
 
-    def _conclude(self, rows: Rows, outputs: Array | None) -> None:
-        """Take note of the held-out outputs (n, outputs), NaN where there are none."""
+    def _scale_targets(self, rows: Rows, *, first: bool) -> Rows:
+        """Bring real targets to mean 0 and variance 1."""
+        return rows
+
+    def _cross_fit(self, job: Job) -> Job:
+        """Return the job with what calibration needs: further members, or rows held out."""
+        return job
+
+    def _calibrate(self, rows: Rows, outputs: Array | None) -> None:
+        """Learn from the held-out outputs (n, outputs), NaN where there are none."""
+
+    def _scaling(self) -> tuple[Array, Array]:
+        """Return factor and summand of the mean output."""
+        raise NotImplementedError
 
     # ---- data in -----------------------------------------------------------------------------
 
@@ -107,8 +135,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             )
         return weights
 
-    def _prepare(self, X: Any, y: Any, sample_weight: Any, *, first: bool = True) -> Rows:
-        """Check the data, fit the preprocessing if ``first``, and return training rows."""
+    def _prepare(self, X: Any, y: Any, sample_weight: Any, *, first: bool, described: bool) -> Rows:
+        """Check the data and return training rows.
+
+        If ``first``, fit the preprocessing; if not ``described``, see what y is.
+        """
         X = self._check_inputs(X, reset=first)
         if y is None:
             raise DomainError(
@@ -118,7 +149,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         check_consistent_length(X, y)
         count = X.shape[0]
         weights = self._check_weights(sample_weight, count)
-        y, weights = self._encode(y, weights, first=first)
+        y, weights = self._encode(y, weights, describe=not described)
         if weights is not None and not weights.all():
             used = np.flatnonzero(weights)
             X, y, weights = _safe_indexing(X, used), y[used], weights[used]
@@ -136,77 +167,127 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     # ---- training ----------------------------------------------------------------------------
 
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> Self:
-        check_parameters(self)
-        going_on = bool(self.warm_start) and hasattr(self, "networks_")
-        rows = self._prepare(X, y, sample_weight, first=not going_on)
-        rows = self._scale_targets(merge(rows.X, rows.y, rows.weights), first=not going_on)
-        plan, members = plan_for(self, len(rows), rows.X.shape[1], self.n_outputs_, self._loss())
-        seeds = seeds_for(self.random_state, members)
-        plans = [plan.__class__(**{**vars(plan), "seed": seed}) for seed in seeds]
-        start = self.networks_ if going_on else None
-        if start is not None and (
-            len(start) != members
-            or train.Architecture.of(start[0]).sizes != plan.architecture.sizes
-        ):
-            raise DomainError(
-                "warm_start goes on with the same networks, however: hidden_layer_sizes, n_members "
-                "or the data ask for others; set warm_start=False"
-            )
-        only = held = None
-        if plan.early_stopping is not None:
-            only, held = self._split(rows, members, seeds[0])
+        job = self._job(X, y, sample_weight)
         with threads(self.n_jobs):
-            trained = train_members(plans, rows, only=only, held=held, start=start)
-        self._keep(trained, plan, len(rows))
-        outputs = None
-        if held is not None:
-            outputs = self._held_outputs(rows, held)
-        self._conclude(rows, outputs)
+            (trained,) = train_members([job])
+            self._conclude(job, trained)
         return self
 
-    def _scale_targets(self, rows: Rows, *, first: bool) -> Rows:
-        """Bring real targets to mean 0 and variance 1."""
-        return rows
+    def _job(self, X: Any, y: Any, sample_weight: Any) -> Job:
+        """Check everything, fit the preprocessing, and say what is to be trained."""
+        check_parameters(self)
+        going_on = bool(self.warm_start) and hasattr(self, "networks_")
+        rows = self._prepare(X, y, sample_weight, first=not going_on, described=going_on)
+        rows = self._scale_targets(merge(rows.X, rows.y, rows.weights), first=not going_on)
+        plans = self._plans(rows)
+        start = self._networks_to_go_on_with(plans) if going_on else None
+        self._online = None
+        job = Job(rows, plans, start=start)
+        if plans[0].early_stopping is not None:
+            return held_out(job, self.validation_fraction)
+        return self._cross_fit(job)
 
-    def _split(self, rows: Rows, members: int, seed: int) -> tuple[list[Array], list[Array]]:
-        """Return rows to train on and rows to hold out for each member.
+    def _plans(self, rows: Rows, count: int | None = None) -> list[Plan]:
+        """Return a plan for each member, for as many rows as there are or for ``count``."""
+        plan, members = plan_for(
+            self, count or len(rows), rows.X.shape[1], self._network_outputs(), self._loss()
+        )
+        seeds = seeds_for(self.random_state, members)
+        return [dataclasses.replace(plan, seed=seed) for seed in seeds]
 
-        The members hold different parts out, so that together they see all rows.
-        """
-        count = max(2, min(len(rows), round(1.0 / self.validation_fraction)))
-        pieces = parts(rows.y, count, seed, classes=rows.y.ndim == 1)
-        everything = np.arange(len(rows))
-        held = [pieces[k % count] for k in range(members)]
-        return [np.setdiff1d(everything, part) for part in held], held
+    def _networks_to_go_on_with(self, plans: list[Plan]) -> list[nn.SNN]:
+        sizes = train.Architecture.of(self.networks_[0]).sizes
+        if len(self.networks_) != len(plans) or sizes != plans[0].architecture.sizes:
+            raise DomainError(
+                "warm_start goes on with the networks at hand, "
+                f"{len(self.networks_)} of sizes {sizes}, however: parameters and data ask for "
+                f"{len(plans)} of sizes {plans[0].architecture.sizes}; set hidden_layer_sizes and "
+                "n_members, or warm_start=False"
+            )
+        return self.networks_
 
-    def _held_outputs(self, rows: Rows, held: Sequence[Array]) -> Array:
-        """Return each row's mean output of the members that held it out; NaN for none."""
-        outputs = self._ensemble()(rows.X)
-        mask = np.zeros((len(held), len(rows), 1), dtype=bool)
-        for k, part in enumerate(held):
-            mask[k, part] = True
-        counts = mask.sum(0)
-        total = np.where(mask, outputs, 0.0).sum(0)
-        mean: Array = np.divide(total, counts, out=np.full_like(total, np.nan), where=counts > 0)
-        return mean
+    def _conclude(self, job: Job, trained: Trained) -> None:
+        """Take over what was trained."""
+        members = len(job.plans) - job.extra
+        self._set_networks(trained.networks[:members])
+        self._set_history(job, trained, members)
+        outputs = None
+        if job.held_out is not None:
+            networks = trained.networks[members:] if job.extra else trained.networks
+            outputs = held_out_outputs(Ensemble(networks, self.device), job)
+        self._calibrate(job.rows, outputs)
 
-    def _keep(self, trained: Trained, plan: Plan, count: int) -> None:
-        history = trained.result.history
-        self.networks_ = trained.networks
-        self.n_layers_ = len(plan.architecture.hidden) + 2
-        self.n_iter_ = len(history)
-        self.t_ = getattr(self, "t_", 0) if self.warm_start else 0
-        self.t_ += self.n_iter_ * count
-        self.loss_curve_ = mean_curve([record.loss for record in history])
+    def _set_networks(self, networks: list[nn.SNN]) -> None:
+        self.networks_ = networks
+        self.n_layers_ = len(networks[0].widths) + 2
+        self._averaged = Ensemble(networks, self.device)
+
+    def _set_history(self, job: Job, trained: Trained, members: int) -> None:
+        plan = job.plans[0]
+        self.n_iter_ = len(trained.loss)
+        before = self.t_ if self.warm_start and hasattr(self, "t_") else 0
+        self.t_ = before + self.n_iter_ * len(job.rows)
+        self.loss_curve_ = [_mean(losses[:members]) for losses in trained.loss]
         self.loss_ = self.loss_curve_[-1]
         self.best_loss_ = min(self.loss_curve_)
-        self.validation_scores_ = None
-        self.best_validation_score_ = None
+        self.validation_scores_ = self.best_validation_score_ = None
         if plan.early_stopping is not None:
-            losses = mean_curve([record.metric or () for record in history])
-            self.validation_scores_ = [-loss for loss in losses]
+            self.validation_scores_ = [-_mean(losses) for losses in trained.validation_loss]
             self.best_validation_score_ = max(self.validation_scores_)
-        self._averaged = Ensemble(self.networks_, plan.device)
+        self._warn(plan, trained)
+
+    def _warn(self, plan: Plan, trained: Trained) -> None:
+        """Tell of a training that should be repeated in another way."""
+        if trained.slowed:
+            warnings.warn(
+                f"the loss of {trained.slowed} of {len(trained.stopped)} members became infinite "
+                "or NaN, and they were trained again at half the rate or less: lower "
+                "learning_rate_init",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        # A rate that falls to zero ends a training by itself; others end where they happen to be.
+        if isinstance(plan.schedule, train.Cosine):
+            return
+        if plan.early_stopping is not None:
+            unfinished = all(epoch is None for epoch in trained.stopped)
+        else:
+            last = self.loss_curve_[-self.n_iter_no_change - 1 :]
+            unfinished = len(last) <= self.n_iter_no_change or last[0] - min(last) > self.tol
+        if unfinished:
+            warnings.warn(
+                f"the loss was still falling after max_iter={plan.epochs} epochs: raise max_iter, "
+                "or take learning_rate='cosine'",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, *, described: bool) -> Self:
+        check_parameters(self)
+        if self.early_stopping:
+            raise DomainError(
+                "partial_fit holds no rows out, however: early_stopping=True; set it to False"
+            )
+        first = not hasattr(self, "networks_")
+        rows = self._prepare(X, y, sample_weight, first=first, described=described)
+        rows = self._scale_targets(rows, first=first)
+        if self._online is None:
+            # A stream has more rows than its first batch.
+            plans = self._plans(rows, max(_STREAM_ROWS, len(rows)))
+            start = None if first else self._networks_to_go_on_with(plans)
+            self._online = Online(plans, start)
+            if first:
+                self.t_, self.n_iter_, self.loss_curve_ = 0, 0, []
+                self.validation_scores_ = self.best_validation_score_ = None
+        with threads(self.n_jobs):
+            networks, losses = self._online.learn(rows)
+        self._set_networks(networks)
+        self.t_ += len(rows)
+        self.n_iter_ += 1
+        self.loss_ = float(np.mean(losses))
+        self.loss_curve_ = [*self.loss_curve_, self.loss_]
+        self.best_loss_ = min(self.loss_curve_)
+        return self
 
     # ---- predictions -------------------------------------------------------------------------
 
@@ -228,10 +309,6 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         state: dict[str, Any] = super().__getstate__()
         return {name: value for name, value in state.items() if name != "_averaged"}
 
-    def _scaling(self) -> tuple[Array, Array]:
-        """Return factor and summand of the mean output."""
-        raise NotImplementedError
-
     def to_torch(self) -> AveragedNetworks:
         """Return the members as one module, for preprocessed rows.
 
@@ -243,8 +320,6 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             probabilities for classes, units of the target for regression. Copies of the members
             are in its ``networks``.
         """
-        import copy
-
         check_is_fitted(self, "networks_")
         return AveragedNetworks(copy.deepcopy(self.networks_), *self._scaling()).eval()
 
@@ -292,6 +367,10 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         tags.input_tags.string = True
         tags.input_tags.categorical = True
         return tags
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    return float(np.mean([value for value in values if value is not None]))
 
 
 @contextlib.contextmanager
