@@ -133,6 +133,22 @@ def test_several_targets(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["variable"], estimator.predict(rows), atol=1e-5)
 
 
+@pytest.mark.parametrize("targets", [1, 2])
+def test_quantiles(targets: int, tmp_path: Path) -> None:
+    X = numbers()
+    levels = (0.1, 0.3, 0.45, 0.9)
+    # One step of training leaves them crossing, which sorting mends.
+    options = {**SMALL, "max_iter": 1, "learning_rate_init": 1e-4}
+    y = X[:, 5] if targets == 1 else np.stack([X[:, 5], 3 - X[:, 5]], axis=1)
+    estimator = SNNRegressor(**options, quantiles=levels).fit(X, y)
+    rows = odd_rows(X)
+    found = run(estimator, tmp_path / "a.onnx", {"X": rows})
+    assert list(found) == ["quantiles", "variable"]
+    expected = estimator.predict(rows, quantile=levels).reshape(-1, targets, 4)
+    np.testing.assert_allclose(found["quantiles"], expected, atol=1e-5)
+    np.testing.assert_array_equal(found["variable"], found["quantiles"][:, :, 2])
+
+
 def test_numbers_as_categories_in_the_matrix(tmp_path: Path) -> None:
     X = numbers().astype(np.float32)  # 0.1, 0.2 and 0.3 are no float64 of the same text
     for most in ([2], [2, 4]):

@@ -79,6 +79,13 @@ def test_outliers_are_tamed_and_order_is_kept() -> None:
     assert np.abs(wild[:-3] - plain[:-3]).max() < 0.05
 
 
+def test_the_largest_floats_are_told_apart() -> None:
+    out = fit_one([-1.7e308, 1.7e308, 0.0, 1.6e308, -1.5e308, 1.2e308])
+    assert np.isfinite(out).all()
+    assert (np.diff(out[[0, 4, 2, 5, 1]]) >= 0).all()
+    assert out[5] - out[2] > 0.3
+
+
 def test_a_column_of_many_zeros_is_scaled_by_the_others() -> None:
     rng = np.random.default_rng(6)
     others = rng.lognormal(10, 1, 100)

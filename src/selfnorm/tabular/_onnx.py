@@ -60,8 +60,10 @@ def export(estimator: Estimator, path: str | os.PathLike[str]) -> Path:
     of shape (rows, 1) per column under the column's name: text for categories, with the empty
     text where one is missing; float64 for all others, NaN where missing, dates as seconds since
     1970-01-01 UTC. Outputs: ``label`` and ``probabilities`` of a classifier, ``variable`` of a
-    regressor, as scikit-learn's converters name them. Infinities, which the estimator refuses, are
-    clipped.
+    regressor, as scikit-learn's converters name them; where quantiles were trained, also all of
+    them as ``quantiles``, shape (rows, targets, quantiles). Infinities, which the estimator
+    refuses, are clipped. Outputs are float32, which has seven digits: of a target whose mean is
+    large beside its spread, few are left.
     """
     graph = Graph()
     rows = add_preprocessing(graph, estimator.preprocessor_)
@@ -71,8 +73,7 @@ def export(estimator: Estimator, path: str | os.PathLike[str]) -> Path:
     outputs = graph("Mul", outputs, graph.constant(scale, np.float64))
     outputs = graph("Add", outputs, graph.constant(shift, np.float64))
     if estimator.out_activation_ == "identity":
-        found = graph.cast(outputs, np.float32)
-        graph.output("variable", found, np.float32, ["rows", len(scale)])
+        _add_numbers(graph, outputs, estimator)
     else:
         _add_classes(graph, outputs, estimator)
     matrix = takes_a_matrix(estimator.preprocessor_)
@@ -107,6 +108,20 @@ def _activation(graph: Graph, source: str, network: nn.SNN) -> str:
     if network.activation == "leaky_relu":
         return graph("LeakyRelu", source, alpha=0.01)
     return graph("Relu", source)  # layers_of refuses any other
+
+
+def _add_numbers(graph: Graph, outputs: str, estimator: Any) -> None:
+    """Add the output variable, and that of all quantiles, in order."""
+    count, levels = estimator.n_outputs_, estimator.quantiles_
+    if levels is not None:
+        shape = graph.constant([-1, count, len(levels)], np.int64)
+        ordered = graph.sort(graph("Reshape", outputs, shape), len(levels))
+        outputs = graph(
+            "Gather", ordered, graph.constant(np.array(estimator._pick(None)), np.int64), axis=2
+        )
+        found = graph.cast(ordered, np.float32)
+        graph.output("quantiles", found, np.float32, ["rows", count, len(levels)])
+    graph.output("variable", graph.cast(outputs, np.float32), np.float32, ["rows", count])
 
 
 def _add_classes(graph: Graph, logits: str, estimator: Any) -> None:

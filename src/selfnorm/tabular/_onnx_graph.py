@@ -70,7 +70,7 @@ class Graph:
                 name, self.type_of(str), array.shape, [text.encode() for text in array.ravel()]
             )
         else:
-            tensor = self._onnx.numpy_helper.from_array(np.ascontiguousarray(array), name)
+            tensor = self._onnx.numpy_helper.from_array(np.asarray(array, order="C"), name)
         self._constants.append(tensor)
         return name
 
@@ -82,6 +82,14 @@ class Graph:
                 operator, list(inputs), [name], name=name, domain=domain, **attributes
             )
         )
+        return name
+
+    def sort(self, source: str, count: int) -> str:
+        """Sort the last axis, of length ``count``, upwards."""
+        name = f"{_PREFIX}TopK {len(self._nodes)}"
+        inputs = [source, self.constant([count], np.int64)]
+        outputs = [name, f"{name} places"]
+        self._nodes.append(self._onnx.helper.make_node("TopK", inputs, outputs, largest=0))
         return name
 
     def cast(self, source: str, kind: type | np.dtype[Any]) -> str:
