@@ -27,7 +27,6 @@ MEDIAN_DISTANCE: Final = 0.6744897501960817
 TAIL: Final = 5.0
 # Rows at a time, so that the intermediate results stay in the processor's cache.
 _BLOCK: Final = 1 << 15
-_TINY: Final = float(np.finfo(np.float64).tiny)
 _HUGE: Final = float(np.finfo(np.float64).max)
 # Closer to the median than this share of it is a rounding error.
 _ROUNDING: Final = 4 * float(np.finfo(np.float64).eps)
@@ -87,8 +86,7 @@ def fit_numbers(values: F64, weight: F64 | None) -> list[tuple[Scaling | None, F
     np.multiply(z, z, out=z)
     deviation = np.sqrt(np.average(z, axis=1, weights=weight))
     scalings = [
-        # A deviation of 0 is also that of a column whose spread float64 cannot tell from 0.
-        Scaling(c, s, m, shrink(1 / d, most)) if s < math.inf and d > _TINY else None
+        Scaling(c, s, m, shrink(1 / d, most)) if s < math.inf else None
         for c, s, m, d, most in zip(
             center.tolist(),
             scale.tolist(),
@@ -131,7 +129,7 @@ def _center_and_scale(
             spread = _median(distance[elsewhere], None if w is None else w[elsewhere])
         else:
             continue
-        scale[k] = min(max(spread / MEDIAN_DISTANCE, _TINY), _HUGE)
+        scale[k] = min(spread / MEDIAN_DISTANCE, _HUGE)
     return center, scale
 
 
