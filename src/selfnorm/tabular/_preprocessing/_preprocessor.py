@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Self
 
@@ -78,12 +79,12 @@ class Preprocessor:
     A sparse matrix gives a dense one: it is read in blocks, and refused where the result would
     take more than half of the machine's memory.
 
-    **Numbers**: ``z = (x - median) / (0.7413 * interquartile range)``, then the smooth clip
-    ``z / sqrt(1 + (z/3)**2)``, which holds outliers below 3, then mean 0 and variance 1 exactly.
-    Where the quartiles coincide, the median distance from the median of the values that lie
-    elsewhere takes the place of the range. Columns of one value give no output. Where a value is
-    so rare (below 1/26) that variance 1 would put it more than 5 from the mean, it is put at 5
-    and the variance is less than 1. Integers, however few, are numbers. Booleans are 0 and 1.
+    **Numbers**: ``z = 0.6745 * (x - median) / distance`` with the median distance from the median
+    of the rows that are not at the median, so that a column of many zeros is scaled by the rest;
+    then the smooth clip ``z / sqrt(1 + (z/3)**2)``, which holds outliers below 3; then mean 0 and
+    variance 1 exactly. Columns of one value give no output. Where a value is so rare (below 1/26)
+    that variance 1 would put it more than 5 from the mean, it is put at 5 and the variance is
+    less than 1. Integers, however few, are numbers. Booleans are 0 and 1.
     Infinities are refused.
 
     **Dates** are numbers, seconds from 1970-01-01 (UTC where the zone is not told); durations are
@@ -187,7 +188,9 @@ class Preprocessor:
                 found[index] = fit_category(
                     index,
                     table.label(index),
-                    column if rows is None else Texts(column.codes[rows], column.levels),
+                    column
+                    if rows is None
+                    else dataclasses.replace(column, codes=column.codes[rows]),
                     weight,
                     max_one_hot=self.max_one_hot,
                     seed=self.random_state,
