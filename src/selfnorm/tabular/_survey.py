@@ -197,26 +197,51 @@ class _Watcher:
         return Column(self.name, "text", self.missing, levels=tuple(sorted(self.levels)))
 
 
-def survey(table: TableFile) -> Survey:
+def survey(table: TableFile, *, keep: str | None = None) -> tuple[Survey, pa.Array | None]:
     """Read a table once and tell what its columns are.
+
+    Parameters
+    ----------
+    table : TableFile
+        The file.
+    keep : str, optional
+        A column to return as a whole.
+
+    Returns
+    -------
+    tuple of Survey and (pyarrow.Array or None)
+        What is known of the table, and the column.
 
     Raises
     ------
     DataError
         If the file is faulty, has no rows, or holds an infinite number.
     """
+    import pyarrow as pa
+
     watchers = {name: _Watcher(name, table.decimal) for name in table.names}
     rows = 0
+    kept = []
     for block in table.blocks(table.names):
         for name, values in block.items():
             watchers[name].see(values, rows)
         rows += len(next(iter(block.values())))
+        if keep is not None:
+            values = block[keep]
+            kept.append(values.dictionary_decode() if _coded(values) else values)
     if rows == 0:
         raise DataError(
             f"the table must have rows, however: {str(table.path)!r} has a header alone; export "
             "it again"
         )
-    return Survey(rows, {name: one.column() for name, one in watchers.items()})
+    known = Survey(rows, {name: one.column() for name, one in watchers.items()})
+    return known, pa.concat_arrays(kept) if kept else None
+
+
+def _coded(values: pa.Array) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_dictionary(values.type))
 
 
 # ---- rows as data frames ----------------------------------------------------------------------
@@ -324,8 +349,10 @@ def frame_blocks(
         start += rows
 
 
-def gather(table: TableFile, columns: Sequence[Column], keep: NDArray[np.bool_]) -> pd.DataFrame:
-    """Read the rows that ``keep`` marks into one data frame.
+def gather(
+    table: TableFile, columns: Sequence[Column], part: NDArray[np.uint8]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read rows into two data frames, those of part 1 and those of part 2.
 
     Parameters
     ----------
@@ -333,42 +360,49 @@ def gather(table: TableFile, columns: Sequence[Column], keep: NDArray[np.bool_])
         The file.
     columns : sequence of Column
         What to read, from the survey of this file.
-    keep : ndarray of bool, shape (rows,)
-        Which rows.
+    part : ndarray of int, shape (rows,)
+        1 or 2 for each row to be read, 0 for the others.
 
     Returns
     -------
-    pandas.DataFrame
+    tuple of pandas.DataFrame
         4 bytes a number (8 if ``wide``), 1 to 4 a category.
     """
-    pandas = _pandas()
-    count = int(keep.sum())
-    parts: dict[str, Any] = {}
-    for column in columns:
-        if column.levels is not None:
-            kind = np.min_scalar_type(-max(1, len(column.levels)))
-            parts[column.name] = np.empty(count, kind)
-        else:
-            parts[column.name] = np.empty(count, np.float64 if column.wide else np.float32)
+    counts = [int((part == k).sum()) for k in (1, 2)]
+    frames = [{c.name: np.empty(count, _dtype(c)) for c in columns} for count in counts]
     names = [column.name for column in columns]
-    done = start = 0
+    done = [0, 0]
+    start = 0
     for block in table.blocks(names):
         rows = len(block[names[0]])
-        chosen = np.flatnonzero(keep[start : start + rows])
+        chosen = [np.flatnonzero(part[start : start + rows] == k) for k in (1, 2)]
         for column in columns:
             values = block[column.name]
             if column.levels is None:
                 found: NDArray[Any] = _numbers_of(values, column, table.decimal, start)
             else:
                 found = _codes(values, column.levels)
-            parts[column.name][done : done + len(chosen)] = found[chosen]
-        done += len(chosen)
+            for frame, places, first in zip(frames, chosen, done, strict=True):
+                frame[column.name][first : first + len(places)] = found[places]
+        done = [first + len(places) for first, places in zip(done, chosen, strict=True)]
         start += rows
+    return _frame(frames[0], columns), _frame(frames[1], columns)
+
+
+def _dtype(column: Column) -> Any:
+    if column.levels is None:
+        return np.float64 if column.wide else np.float32
+    return np.min_scalar_type(-max(1, len(column.levels)))
+
+
+def _frame(parts: dict[str, NDArray[Any]], columns: Sequence[Column]) -> pd.DataFrame:
+    pandas = _pandas()
+    ready: dict[str, Any] = dict(parts)
     for column in columns:
         if column.levels is not None:
             levels = pandas.Index(list(column.levels), dtype=object)
-            parts[column.name] = pandas.Categorical.from_codes(parts[column.name], levels)
-    frame: pd.DataFrame = pandas.DataFrame(parts, copy=False)
+            ready[column.name] = pandas.Categorical.from_codes(parts[column.name], levels)
+    frame: pd.DataFrame = pandas.DataFrame(ready, copy=False)
     return frame
 
 
