@@ -121,7 +121,7 @@ def show(record: dict[str, Any], out: Path) -> None:
     if kind == "classification":
         kind += f" into {len(record['classes'])} classes"
     console.print(
-        f"{kind} of {record['target']!r} from {used} columns: "
+        f"{kind} of {record['target']!r} from {used} column{'s' * (used != 1)}: "
         f"{rows['training']:,} rows to train on, {rows['held_out']:,} held out",
         markup=False,
     )

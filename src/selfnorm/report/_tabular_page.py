@@ -37,6 +37,7 @@ _KINDS: Final = {
     "number": "number",
     "text": "category",
     "date": "date",
+    "constant": "constant",
     "empty": "empty",
     "identifier": "new in nearly every row",
 }

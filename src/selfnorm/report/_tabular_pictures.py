@@ -212,7 +212,7 @@ def health_section(record: Record) -> Section | None:
         return Panel(
             title,
             "hidden layer",
-            title.lower(),
+            "over rows and units",
             [
                 Series(
                     "measured (range of members)",

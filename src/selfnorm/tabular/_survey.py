@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Column", "Survey", "frame_blocks", "frame_of", "gather", "survey"]
 
-Kind = Literal["number", "text", "date", "empty", "identifier"]
+Kind = Literal["number", "text", "date", "constant", "empty", "identifier"]
 
 # Distinct texts beyond which a column is no category: free text, or names of the rows.
 MOST_LEVELS: Final = 10_000
@@ -44,14 +44,15 @@ class Column:
     ----------
     name : str
         Its heading.
-    kind : {"number", "text", "date", "empty", "identifier"}
+    kind : {"number", "text", "date", "constant", "empty", "identifier"}
         Number: every value is one, but for ``markers``. Date: every value is an ISO date or time;
-        it counts as days since 1970-01-01. Text: a category. Empty: nothing but missing values.
-        Identifier: text that is new in nearly every row, or in more than 10,000 ways.
+        it counts as days since 1970-01-01. Text: a category. Constant: one value and none missing.
+        Empty: nothing but missing values. Identifier: text that is new in nearly every row, or in
+        more than 10,000 ways.
     missing : int
         Rows without a value.
     levels : tuple of str or None
-        The distinct texts, sorted; None unless ``kind`` is "text".
+        The distinct texts of a category or a constant, sorted; else None.
     low, high : float or None
         Ends of the numbers or dates.
     wide : bool
@@ -179,6 +180,8 @@ class _Watcher:
             return Column(self.name, "empty", self.missing)
         numbers = self.numbers and self.marked <= _MARKED_SHARE * self.present
         if numbers or self.dates:
+            if self.low == self.high and not self.missing + self.marked:
+                return Column(self.name, "constant", 0, low=self.low, high=self.high)
             span, largest = self.high - self.low, max(abs(self.low), abs(self.high))
             return Column(
                 self.name,
@@ -194,7 +197,8 @@ class _Watcher:
             self.present >= _IDENTIFIER_ROWS and count > _IDENTIFIER_SHARE * self.present
         ):
             return Column(self.name, "identifier", self.missing)
-        return Column(self.name, "text", self.missing, levels=tuple(sorted(self.levels)))
+        kind: Kind = "constant" if count == 1 and not self.missing else "text"
+        return Column(self.name, kind, self.missing, levels=tuple(sorted(self.levels)))
 
 
 def survey(table: TableFile, *, keep: str | None = None) -> tuple[Survey, pa.Array | None]:
@@ -276,7 +280,8 @@ def _numbers_of(
             f"numbers must be finite, however: column {column.name!r} holds {values[place]} in "
             f"data row {start + place + 1:,}; correct it or leave it empty"
         )
-    numbers: NDArray[np.floating[Any]] = found if column.wide else found.astype(np.float32)
+    with np.errstate(over="ignore"):
+        numbers: NDArray[np.floating[Any]] = found if column.wide else found.astype(np.float32)
     if not column.wide and (large := np.isinf(numbers)).any():
         place = int(np.argmax(large))
         raise DataError(

@@ -39,7 +39,7 @@ class Target:
     values : ndarray, shape (known rows,)
         Class numbers or float64.
     classes : ndarray
-        Labels by class number: text, whole numbers or floats; empty for regression.
+        Labels by class number, sorted: text or whole numbers; empty for regression.
     """
 
     name: str
@@ -80,7 +80,7 @@ def target_of(column: Column, values: Any, decimal: str, task: str) -> Target:
             f"the target must be classes or numbers, however: column {name!r} holds dates; make it "
             "a number, such as days since a day of your choice"
         )
-    if column.kind == "number":
+    if column.kind == "number" or (column.kind == "constant" and column.levels is None):
         return _numeric(column, values, decimal, task)
     texts = as_texts(values)
     if task == "regression":
@@ -135,8 +135,13 @@ def _numeric(column: Column, values: Any, decimal: str, task: str) -> Target:
         _check_rows(name, len(numbers))
         return Target(name, "regression", reason, known, numbers, np.array([]))
     reason = f"Column {name!r} holds {count} whole numbers, each in many rows."
-    labels: NDArray[Any] = distinct.astype(np.int64) if whole else distinct
-    return _classes(name, reason, known, codes.astype(np.intp), labels)
+    if task == "classification":
+        reason = "--task classification was given."
+    if whole:
+        return _classes(name, reason, known, codes.astype(np.intp), distinct.astype(np.int64))
+    # scikit-learn has no classes with decimals: their texts are.
+    labels, order = np.unique([f"{v:.15g}" for v in distinct.tolist()], return_inverse=True)
+    return _classes(name, reason, known, order[codes].astype(np.intp), labels)
 
 
 def _check_rows(name: str, rows: int) -> None:

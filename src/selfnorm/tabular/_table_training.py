@@ -200,16 +200,18 @@ def _notes(seen: Survey, target: str, goal: Target) -> list[str]:
     if absent:
         notes.append(f"{absent:,} rows have no target and are left out.")
     for one in seen.columns.values():
+        if one.markers:
+            notes.append(
+                f"In column {one.name!r} of numbers, {listed(one.markers)} counts as missing."
+            )
         if one.name == target:
             continue
         if one.kind == "empty":
             notes.append(f"Column {one.name!r} is empty and is left out.")
         elif one.kind == "identifier":
             notes.append(f"Column {one.name!r} has a new text in nearly every row; left out.")
-        elif one.markers:
-            notes.append(
-                f"In column {one.name!r} of numbers, {listed(one.markers)} counts as missing."
-            )
+        elif one.kind == "constant":
+            notes.append(f"Column {one.name!r} always holds the same and is left out.")
     if goal.task == "classification":
         sizes = np.bincount(goal.values, minlength=len(goal.classes))
         if lonely := int((sizes == 1).sum()):
