@@ -1,0 +1,9 @@
+"""Estimators for tables, in the manner of scikit-learn."""
+
+from __future__ import annotations
+
+from selfnorm.tabular._classifier import SNNClassifier
+from selfnorm.tabular._regressor import SNNRegressor
+from selfnorm.tabular._saving import load
+
+__all__ = ["SNNClassifier", "SNNRegressor", "load"]
