@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from selfnorm.errors import DataError, DomainError
-from selfnorm.tabular._survey import Column, frame_blocks
+from selfnorm.tabular._survey import Column
+from selfnorm.tabular._table_rows import frame_blocks
 from selfnorm.tabular._tables import TableFile, listed
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def predict_table(
     ignored = [name for name in table.names if name not in names and name != state["target"]]
     rows = 0
     with _writer(Path(out), _schema(estimator, proba)) as write:
-        for _, frame, _ in frame_blocks(table, columns):
+        for frame in frame_blocks(table, columns):
             write(_columns_of(estimator, frame, proba))
             rows += len(frame)
     return {"rows": rows, "ignored": ignored, "notes": table.notes}
@@ -95,11 +96,10 @@ def predict_table(
 def _schema(estimator: Any, proba: bool) -> pa.Schema:
     import pyarrow as pa
 
-    classes = getattr(estimator, "classes_", None)
-    kind = pa.float64() if classes is None else pa.array(classes.tolist()).type
-    fields = [("prediction", kind)]
+    classes = estimator.classes_.tolist() if hasattr(estimator, "classes_") else []
+    fields = [("prediction", pa.array(classes).type if classes else pa.float64())]
     if proba:
-        fields += [(f"probability_{label}", pa.float64()) for label in classes.tolist()]
+        fields += [(f"probability_{label}", pa.float64()) for label in classes]
     return pa.schema(fields)
 
 

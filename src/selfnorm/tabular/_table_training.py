@@ -25,7 +25,8 @@ from selfnorm.tabular._scores import (
     regression_scores,
     residuals,
 )
-from selfnorm.tabular._survey import Column, Survey, gather, survey
+from selfnorm.tabular._survey import Column, Survey, survey
+from selfnorm.tabular._table_rows import gather
 from selfnorm.tabular._table_target import Target, hold_out, target_of
 from selfnorm.tabular._tables import TableFile, listed
 from selfnorm.tabular._time_limit import Budget, within
