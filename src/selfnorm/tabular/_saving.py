@@ -127,9 +127,10 @@ def load(path: str | os.PathLike[str]) -> SNNClassifier | SNNRegressor:
             f"({error.strerror or error}); give the file that save() wrote"
         ) from error
     try:
-        return _read(content)
+        estimator: SNNClassifier | SNNRegressor = _read(content)
     except DataError as error:
         raise DataError(f"{os.fspath(path)!r}: {error}") from error
+    return estimator
 
 
 def _safetensors() -> Any:
