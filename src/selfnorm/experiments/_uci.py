@@ -90,7 +90,7 @@ def uci(
 
     Notes
     -----
-    All rows that are not test rows are for training: methods that hold rows out for themselves do
+    Seconds are those of the processor, in one thread. All rows that are not test rows are for training: methods that hold rows out for themselves do
     so among these. Every method has one thread, the number of the fold as its random state, and
     its own defaults; support vector machines and scikit-learn's perceptron get z-scored inputs as
     their authors advise. A method that fails on a fold gets no figure there and the record
