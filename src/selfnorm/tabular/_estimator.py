@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 
 from selfnorm import nn, train
 from selfnorm.errors import DataError, DomainError
+from selfnorm.tabular._defaults import Task, defaults_for
 from selfnorm.tabular._engine import Job, Trained
 from selfnorm.tabular._engine import train as train_members
 from selfnorm.tabular._ensemble import AveragedNetworks, Ensemble
@@ -46,6 +47,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     # Subclasses take all parameters by name, as scikit-learn asks; they are read here.
     hidden_layer_sizes: Any
+    bins: Any
     categorical_features: Any
     random_state: Any
     device: Any
@@ -58,6 +60,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     networks_: list[nn.SNN]
     n_features_in_: int
     n_outputs_: int
+    out_activation_: str
     t_: int
     _online: Online | None = None
 
@@ -194,8 +197,21 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         check_parameters(self)
         going_on = bool(self.warm_start) and hasattr(self, "networks_")
         rows = self._prepare(X, y, sample_weight, first=not going_on, described=going_on)
-        rows = self._scale_targets(merge(rows.X, rows.y, rows.weights), first=not going_on)
+        rows = merge(rows.X, rows.y, rows.weights)
+        if not going_on:
+            rows = self._widen(rows, len(rows))
+        rows = self._scale_targets(rows, first=not going_on)
         return self._job_of(rows, going_on=going_on)
+
+    def _widen(self, rows: Rows, count: int) -> Rows:
+        """Append the piecewise linear features that a table of ``count`` rows shall have."""
+        task: Task = "regression" if self.out_activation_ == "identity" else "classification"
+        bins = self.bins
+        if isinstance(bins, str):
+            bins = defaults_for(count, rows.X.shape[1], self._network_outputs(), task).bins
+        if not bins:
+            return rows
+        return dataclasses.replace(rows, X=self.preprocessor_.add_bins(int(bins), rows.X))
 
     def _job_of(self, rows: Rows, *, going_on: bool = False) -> Job:
         """Say what is to be trained on rows that are ready."""
@@ -290,6 +306,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             )
         first = not hasattr(self, "networks_")
         rows = self._prepare(X, y, sample_weight, first=first, described=described)
+        if first:
+            rows = self._widen(rows, max(_STREAM_ROWS, len(rows)))
         rows = self._scale_targets(rows, first=first)
         if self._online is None:
             # A stream has more rows than its first batch.

@@ -31,6 +31,7 @@ Array = NDArray[np.float64]
 _TOGETHER: Final = 32
 # What must be equal for two candidates to train on the same prepared rows.
 _PREPARING: Final = (
+    "bins",
     "categorical_features",
     "class_weight",
     "loss",
