@@ -7,7 +7,7 @@ imports neither torch nor scipy.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from selfnorm.errors import (
     BackendError,
@@ -20,9 +20,19 @@ from selfnorm.errors import (
 )
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
-    from selfnorm import constants, experiments, functional, init, nn, ops, report, theory, train
+    from selfnorm import (
+        constants,
+        experiments,
+        functional,
+        init,
+        nn,
+        ops,
+        report,
+        tabular,
+        theory,
+        train,
+    )
+    from selfnorm.tabular import SNNClassifier, SNNRegressor, load
 
 __version__ = "0.1.0"
 
@@ -34,9 +44,11 @@ _MODULES = (
     "nn",
     "ops",
     "report",
+    "tabular",
     "theory",
     "train",
 )
+_ESTIMATORS = ("SNNClassifier", "SNNRegressor", "load")
 
 __all__ = [
     "BackendError",
@@ -45,23 +57,29 @@ __all__ = [
     "DataError",
     "DomainError",
     "MissingDependencyError",
+    "SNNClassifier",
+    "SNNRegressor",
     "SelfNormError",
     "__version__",
     "constants",
     "experiments",
     "functional",
     "init",
+    "load",
     "nn",
     "ops",
     "report",
+    "tabular",
     "theory",
     "train",
 ]
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"selfnorm.{name}")
+    if name in _ESTIMATORS:
+        return getattr(importlib.import_module("selfnorm.tabular"), name)
     raise AttributeError(f"module 'selfnorm' has no attribute {name!r}")
 
 

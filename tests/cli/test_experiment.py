@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from selfnorm import experiments
@@ -85,3 +86,18 @@ def test_interrupting_keeps_what_is_finished(
 )
 def test_bad_input(refused, words, code, message) -> None:
     assert message in refused(code, "experiment", *words)
+
+
+def test_uci(run, tmp_path: Path) -> None:
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    test = (np.arange(40)[:, None] % 4) == np.arange(4)
+    np.savez(tmp_path / "uci.npz", **{"a/X": X, "a/y": X[:, 0] > 0, "a/test": test})
+    words = ["--data-dir", str(tmp_path), "--methods", "svm,mlp", "--folds", "0,2"]
+    outcome = run("experiment", "uci", *words, "--out", str(tmp_path / "out"))
+    assert outcome.code == 0
+    record = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert [cell["fold"] for cell in record["cells"]] == [0, 0, 2, 2]
+    assert max(map(len, outcome.out.partition("\n\n")[0].splitlines())) <= 80
+    outcome = run("experiment", "uci", *words, "--sets", "b", "--out", str(tmp_path / "out"))
+    assert outcome.code == 2
+    assert "sets must be among a" in outcome.err

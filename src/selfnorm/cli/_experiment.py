@@ -137,13 +137,50 @@ def fixed_point(json_file: str | None, **options: Any) -> None:
     run(experiments.fixed_point, given, json_file, hide=("seconds",))
 
 
+@experiment.command("uci")
+@click.option("--data", default="uci", show_default=True, help="uci, htru2 or houses.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Folder with uci.npz, htru2.npz, houses.npz.  [default: $SELFNORM_DATA]",
+)
+@click.option(
+    "--methods",
+    type=NAMES,
+    metavar="NAME,...",
+    help="selfnorm, rf, svm, svm-c10, mlp, hgb, lightgbm, catboost, realmlp, tabm; the first is "
+    "compared with the others.  [default: the quick ones]",
+)
+@click.option("--sets", type=NAMES, metavar="NAME,...", help="Data sets.  [default: all]")
+@click.option("--folds", type=INTEGERS, metavar="K,...", help="Folds from 0.  [default: all]")
+@click.option("--max-rows", type=int, help="Leave out sets with more training rows.")
+@click.option(
+    "--resume/--no-resume",
+    default=True,
+    show_default=True,
+    help="Take over what a run into the same folder has finished.",
+)
+@output_options("out/uci")
+def uci(json_file: str | None, **options: Any) -> None:
+    """Compare tabular methods, each at its own defaults, on the same rows.
+
+    Methods whose package is missing are left out, and a line says which and how to get them.
+    """
+    from selfnorm import experiments
+
+    given = {name: value for name, value in options.items() if value is not None}
+    result = run(experiments.uci, given, json_file)
+    for line in result.record["absent"]:
+        click.echo(line, err=True)
+
+
 def run(
     function: Callable[..., ExperimentResult],
     options: dict[str, Any],
     json_file: str | None,
     *,
     hide: Sequence[str] = (),
-) -> None:
+) -> ExperimentResult:
     """Call the experiment with a progress display, then print table and paths."""
     try:
         with show_progress() as progress:
@@ -157,7 +194,7 @@ def run(
         sys.exit(130)
     if json_file == "-":
         click.echo(result.to_json())
-        return
+        return result
     if json_file is not None:
         write_atomically(json_file, result.to_json() + "\n")
     table = rich.table.Table(box=None, pad_edge=False, header_style="bold")
@@ -170,6 +207,7 @@ def run(
         table.add_row(*(rich.markup.escape(cell(row[index])) for index in shown))
     rich.console.Console().print(table)
     click.echo(f"\nrecord  {result.result_path}\nreport  {result.report_path}")
+    return result
 
 
 def cell(value: str | float | None) -> str:

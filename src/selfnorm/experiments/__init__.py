@@ -11,6 +11,7 @@ from selfnorm.experiments._fifty_layers import fifty_layers
 from selfnorm.experiments._fixed_point import fixed_point
 from selfnorm.experiments._progress import ProgressCallback, ProgressEvent
 from selfnorm.experiments._records import ExperimentResult
+from selfnorm.experiments._uci import uci
 
 __all__ = [
     "ARMS",
@@ -21,4 +22,5 @@ __all__ = [
     "fifty_layers",
     "fixed_point",
     "load_data",
+    "uci",
 ]

@@ -1,0 +1,150 @@
+"""The rule that chooses a network and its training from the shape of a table."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import operator
+from typing import Final, Literal
+
+from selfnorm.errors import DomainError
+
+__all__ = ["Defaults", "Task", "defaults_for"]
+
+Task = Literal["classification", "regression"]
+
+_SMALL: Final = 200.0  # rows below which only the small-table values hold
+_LARGE: Final = 1000.0  # rows above which only the large-table values hold
+_LEAST_STEPS: Final = 100.0
+_MOST_STEPS: Final = 4000.0
+_BIN_BUDGET: Final = 1024  # piecewise linear features of a table, at most
+
+
+@dataclasses.dataclass(frozen=True)
+class Defaults:
+    """What `defaults_for` chooses.
+
+    Attributes
+    ----------
+    width, depth : int
+        Units of each hidden layer, and hidden layers.
+    dropout : float
+        Probability of dropping a hidden unit (alpha dropout).
+    learning_rate : float
+        AdamW's rate at the start; it falls to 0 along half a cosine.
+    weight_decay : float
+        AdamW's decoupled weight decay.
+    epochs, batch_size : int
+        Passes over the rows, and rows of a step.
+    label_smoothing : float
+        Share of the probability that the targets spread over all classes; 0 in regression.
+    n_members : int
+        Networks that are trained together and averaged.
+    fixed_point : tuple of float
+        Mean and variance that the SELU layers keep.
+    clip_norm : float or None
+        Largest norm of a member's gradient.
+    bins : int
+        Bins of the piecewise linear features that stand beside each column of numbers
+        (`selfnorm.tabular._bins.Bins`); 0: none.
+    """
+
+    width: int
+    depth: int
+    dropout: float
+    learning_rate: float
+    weight_decay: float
+    epochs: int
+    batch_size: int
+    label_smoothing: float
+    n_members: int
+    fixed_point: tuple[float, float]
+    clip_norm: float | None
+    bins: int
+
+    def steps(self, rows: int) -> int:
+        """Return the number of optimiser steps on this many rows.
+
+        Parameters
+        ----------
+        rows : int
+            Training rows, at least 1.
+
+        Returns
+        -------
+        int
+            Epochs times batches of an epoch.
+        """
+        return self.epochs * math.ceil(rows / self.batch_size)
+
+
+def defaults_for(rows: int, features: int, outputs: int, task: Task) -> Defaults:
+    """Choose a network and its training from the shape of a table.
+
+    Parameters
+    ----------
+    rows : int
+        Training rows, at least 1.
+    features : int
+        Columns of the preprocessed table, piecewise linear features not counted; at least 1.
+    outputs : int
+        Outputs of the network, at least 1: classes, or target columns.
+    task : {"classification", "regression"}
+        What is learnt.
+
+    Returns
+    -------
+    Defaults
+        The settings.
+
+    Raises
+    ------
+    DomainError
+        If a number is below 1 or no integer, or the task is unknown.
+
+    Examples
+    --------
+    >>> small = defaults_for(150, 4, 3, "classification")
+    >>> large = defaults_for(100_000, 30, 2, "classification")
+    >>> small.width < large.width, small.dropout > large.dropout
+    (True, True)
+    >>> small.steps(150) < large.steps(100_000)
+    True
+    """
+    rows = _count("rows", rows)
+    _count("features", features)
+    _count("outputs", outputs)
+    if task not in ("classification", "regression"):
+        raise DomainError(f"task must be 'classification' or 'regression', however: task={task!r}")
+    # 0 for small tables, 1 for large ones, and straight in log(rows) between.
+    size = min(1.0, max(0.0, math.log(rows / _SMALL) / math.log(_LARGE / _SMALL)))
+    batch = max(32, min(1024, round(math.sqrt(rows))))
+    steps = min(_MOST_STEPS, _LEAST_STEPS * max(1.0, rows / _SMALL) ** 0.75)
+    width = 64.0 * 2.0 ** min(2.0, max(0.0, math.log10(rows / _LARGE)))
+    bins = min(8, _BIN_BUDGET // features)
+    return Defaults(
+        width=8 * round(width / 8.0),
+        depth=4,
+        dropout=0.05 * (1.0 - size),
+        learning_rate=3e-3,
+        weight_decay=0.0,
+        epochs=max(1, round(steps / math.ceil(rows / batch))),
+        batch_size=batch,
+        label_smoothing=0.1 if task == "classification" else 0.0,
+        n_members=8,
+        fixed_point=(0.0, 1.0),
+        clip_norm=None,
+        bins=bins if bins >= 2 else 0,
+    )
+
+
+def _count(name: str, value: int) -> int:
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise DomainError(f"{name} must be an integer, however: {name}={value!r}") from None
+    if number < 1:
+        raise DomainError(f"{name} must be at least 1, however: {name}={number}")
+    return number

@@ -1,0 +1,428 @@
+"""What SNNClassifier and SNNRegressor have in common."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import _safe_indexing, check_array
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+
+from selfnorm import nn, train
+from selfnorm.errors import DataError, DomainError
+from selfnorm.tabular._defaults import Task, defaults_for
+from selfnorm.tabular._engine import Job, Trained
+from selfnorm.tabular._engine import train as train_members
+from selfnorm.tabular._ensemble import AveragedNetworks, Ensemble
+from selfnorm.tabular._held_out import held_out, held_out_outputs
+from selfnorm.tabular._online import Online
+from selfnorm.tabular._plan import Plan, check_parameters, plan_for, seeds_for
+from selfnorm.tabular._preprocessing import Preprocessor
+from selfnorm.tabular._rows import Rows, merge
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from selfnorm.train._losses import Loss
+
+__all__ = ["Estimator"]
+
+Array = NDArray[Any]
+
+_STREAM_ROWS: Final = 10_000  # what partial_fit takes a stream to have, at least
+
+
+class Estimator(BaseEstimator):  # type: ignore[misc]
+    """Preprocessing, members in training, and their mean: all but the meaning of y."""
+
+    # Subclasses take all parameters by name, as scikit-learn asks; they are read here.
+    hidden_layer_sizes: Any
+    bins: Any
+    categorical_features: Any
+    random_state: Any
+    device: Any
+    n_jobs: Any
+    early_stopping: Any
+    warm_start: Any
+    validation_fraction: Any
+
+    preprocessor_: Preprocessor
+    networks_: list[nn.SNN]
+    n_features_in_: int
+    n_outputs_: int
+    out_activation_: str
+    t_: int
+    _online: Online | None = None
+
+    # ---- what subclasses say -----------------------------------------------------------------
+
+    def _loss(self) -> Loss:
+        """Return the engine's loss, without label smoothing."""
+        raise NotImplementedError
+
+    def _network_outputs(self) -> int:
+        """Return the number of outputs of each network."""
+        raise NotImplementedError
+
+    def _encode(
+        self, y: Any, weights: Array | None, *, describe: bool
+    ) -> tuple[Array, Array | None]:
+        """Check y and set what describes it; return the engine's targets and the rows' weights."""
+        raise NotImplementedError
+
+    def _scale_targets(self, rows: Rows, *, first: bool) -> Rows:
+        """Bring real targets to mean 0 and variance 1."""
+        return rows
+
+    def _cross_fit(self, job: Job) -> Job:
+        """Return the job with what calibration needs: further members, or rows held out."""
+        return job
+
+    def _calibrate(self, rows: Rows, outputs: Array | None) -> None:
+        """Learn from the held-out outputs (n, outputs), NaN where there are none."""
+
+    def _scaling(self) -> tuple[Array, Array]:
+        """Return factor and summand of the mean output."""
+        raise NotImplementedError
+
+    # ---- data in -----------------------------------------------------------------------------
+
+    def _check_inputs(self, X: Any, *, reset: bool) -> Any:
+        """Check form and names; what the columns hold is the preprocessor's to check."""
+        if not reset and self._is_plain(X):
+            return X
+        names_only = hasattr(X, "columns") or (isinstance(X, np.ndarray) and X.dtype == object)
+        if names_only:
+            validate_data(self, X=X, reset=reset, skip_check_array=True)
+            if np.ndim(X) != 2:
+                check_array(X, dtype=None)  # raises with scikit-learn's words
+            return X
+        return validate_data(
+            self,
+            X=X,
+            reset=reset,
+            accept_sparse=True,
+            dtype=None,
+            ensure_all_finite=False,
+        )
+
+    def _is_plain(self, X: Any) -> bool:
+        """Tell whether X is a matrix of numbers with nothing left to check but its values.
+
+        scikit-learn's own checks take longer than the prediction of a row.
+        """
+        return (
+            type(X) is np.ndarray
+            and X.dtype in (np.float32, np.float64)
+            and X.ndim == 2
+            and X.shape[0] > 0
+            and X.shape[1] == self.n_features_in_
+            and not hasattr(self, "feature_names_in_")
+        )
+
+    def _check_weights(self, sample_weight: Any, count: int) -> Array | None:
+        if sample_weight is None:
+            return None
+        if isinstance(sample_weight, int | float):
+            sample_weight = np.full(count, float(sample_weight))
+        weights: Array = check_array(
+            sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+        )
+        if weights.shape != (count,):
+            raise DomainError(
+                f"sample_weight must have one number for each of the {count} rows, however: "
+                f"sample_weight.shape={weights.shape}"
+            )
+        if (weights < 0.0).any():
+            row = int(np.argmax(weights < 0.0))
+            raise DomainError(
+                f"sample_weight must be 0 or more, however: sample_weight[{row}]={weights[row]:g}"
+            )
+        if not weights.any():
+            raise DomainError(
+                "sample_weight must be positive for some rows, however: all weights are zero"
+            )
+        return weights
+
+    def _prepare(self, X: Any, y: Any, sample_weight: Any, *, first: bool, described: bool) -> Rows:
+        """Check the data and return training rows.
+
+        If ``first``, fit the preprocessing; if not ``described``, see what y is.
+        """
+        X = self._check_inputs(X, reset=first)
+        if y is None:
+            raise DomainError(
+                f"requires y to be passed, but the target y is None: {type(self).__name__}.fit "
+                "must have targets; give y"
+            )
+        check_consistent_length(X, y)
+        count = X.shape[0]
+        weights = self._check_weights(sample_weight, count)
+        y, weights = self._encode(y, weights, describe=not described)
+        if weights is not None and not weights.all():
+            used = np.flatnonzero(weights)
+            X, y, weights = _safe_indexing(X, used), y[used], weights[used]
+        if first:
+            if len(y) < 2:
+                raise DataError(
+                    "X must have at least 2 rows of positive weight, however: n_samples=1"
+                )
+            seed = seeds_for(self.random_state if isinstance(self.random_state, int) else 0, 1)[0]
+            self.preprocessor_ = Preprocessor(
+                categorical_features=self.categorical_features, random_state=seed
+            ).fit(X, sample_weight=weights)
+        return Rows(self.preprocessor_.transform(X), y, weights)
+
+    # ---- training ----------------------------------------------------------------------------
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any) -> Self:
+        job = self._job(X, y, sample_weight)
+        with threads(self.n_jobs):
+            (trained,) = train_members([job])
+            self._conclude(job, trained)
+        return self
+
+    def _job(self, X: Any, y: Any, sample_weight: Any) -> Job:
+        """Check everything, fit the preprocessing, and say what is to be trained."""
+        check_parameters(self)
+        going_on = bool(self.warm_start) and hasattr(self, "networks_")
+        rows = self._prepare(X, y, sample_weight, first=not going_on, described=going_on)
+        rows = merge(rows.X, rows.y, rows.weights)
+        if not going_on:
+            rows = self._widen(rows, len(rows))
+        rows = self._scale_targets(rows, first=not going_on)
+        return self._job_of(rows, going_on=going_on)
+
+    def _widen(self, rows: Rows, count: int) -> Rows:
+        """Append the piecewise linear features that a table of ``count`` rows shall have."""
+        task: Task = "regression" if self.out_activation_ == "identity" else "classification"
+        bins = self.bins
+        if isinstance(bins, str):
+            bins = defaults_for(count, rows.X.shape[1], self._network_outputs(), task).bins
+        if not bins:
+            return rows
+        return dataclasses.replace(rows, X=self.preprocessor_.add_bins(int(bins), rows.X))
+
+    def _job_of(self, rows: Rows, *, going_on: bool = False) -> Job:
+        """Say what is to be trained on rows that are ready."""
+        plans = self._plans(rows)
+        start = self._networks_to_go_on_with(plans) if going_on else None
+        self._online = None
+        job = Job(rows, plans, start=start)
+        if plans[0].early_stopping is not None:
+            return held_out(job, self.validation_fraction)
+        return self._cross_fit(job)
+
+    def _plans(self, rows: Rows, count: int | None = None) -> list[Plan]:
+        """Return a plan for each member, for as many rows as there are or for ``count``."""
+        plan, members = plan_for(
+            self, count or len(rows), rows.X.shape[1], self._network_outputs(), self._loss()
+        )
+        seeds = seeds_for(self.random_state, members)
+        return [dataclasses.replace(plan, seed=seed) for seed in seeds]
+
+    def _networks_to_go_on_with(self, plans: list[Plan]) -> list[nn.SNN]:
+        sizes = train.Architecture.of(self.networks_[0]).sizes
+        if len(self.networks_) != len(plans) or sizes != plans[0].architecture.sizes:
+            raise DomainError(
+                "warm_start goes on with the networks at hand, "
+                f"{len(self.networks_)} of sizes {sizes}, however: parameters and data ask for "
+                f"{len(plans)} of sizes {plans[0].architecture.sizes}; set hidden_layer_sizes and "
+                "n_members, or warm_start=False"
+            )
+        return self.networks_
+
+    def _conclude(self, job: Job, trained: Trained) -> None:
+        """Take over what was trained."""
+        members = len(job.plans) - job.extra
+        self._set_networks(trained.networks[:members])
+        self._set_history(job, trained, members)
+        outputs = None
+        if job.held_out is not None:
+            networks = trained.networks[members:] if job.extra else trained.networks
+            outputs = held_out_outputs(Ensemble(networks, self.device), job)
+        self._calibrate(job.rows, outputs)
+
+    def _set_networks(self, networks: list[nn.SNN]) -> None:
+        self.networks_ = networks
+        self.n_layers_ = len(networks[0].widths) + 2
+        self._averaged = Ensemble(networks, self.device)
+
+    def _set_history(self, job: Job, trained: Trained, members: int) -> None:
+        plan = job.plans[0]
+        self.n_iter_ = len(trained.loss)
+        before = self.t_ if self.warm_start and hasattr(self, "t_") else 0
+        self.t_ = before + self.n_iter_ * len(job.rows)
+        self.loss_curve_ = [_mean(losses[:members]) for losses in trained.loss]
+        self.loss_ = self.loss_curve_[-1]
+        self.best_loss_ = min(self.loss_curve_)
+        self.validation_scores_ = self.best_validation_score_ = None
+        if plan.early_stopping is not None:
+            self.validation_scores_ = [-_mean(losses) for losses in trained.validation_loss]
+            self.best_validation_score_ = max(self.validation_scores_)
+        self._warn(plan, trained)
+
+    def _warn(self, plan: Plan, trained: Trained) -> None:
+        """Tell of a training that should be repeated in another way."""
+        if trained.slowed:
+            warnings.warn(
+                f"the loss of {trained.slowed} of {len(trained.stopped)} members became infinite "
+                "or NaN, and they were trained again at half the rate or less: lower "
+                "learning_rate_init",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        # A rate that falls to zero ends a training by itself; others end where they happen to be.
+        if isinstance(plan.schedule, train.Cosine):
+            return
+        if plan.early_stopping is not None:
+            unfinished = all(epoch is None for epoch in trained.stopped)
+        else:
+            last = self.loss_curve_[-self.n_iter_no_change - 1 :]
+            unfinished = len(last) <= self.n_iter_no_change or last[0] - min(last) > self.tol
+        if unfinished:
+            warnings.warn(
+                f"the loss was still falling after max_iter={plan.epochs} epochs: raise max_iter, "
+                "or take learning_rate='cosine'",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, *, described: bool) -> Self:
+        check_parameters(self)
+        if self.early_stopping:
+            raise DomainError(
+                "partial_fit holds no rows out, however: early_stopping=True; set it to False"
+            )
+        first = not hasattr(self, "networks_")
+        rows = self._prepare(X, y, sample_weight, first=first, described=described)
+        if first:
+            rows = self._widen(rows, max(_STREAM_ROWS, len(rows)))
+        rows = self._scale_targets(rows, first=first)
+        if self._online is None:
+            # A stream has more rows than its first batch.
+            plans = self._plans(rows, max(_STREAM_ROWS, len(rows)))
+            start = None if first else self._networks_to_go_on_with(plans)
+            self._online = Online(plans, start)
+            if first:
+                self.t_, self.n_iter_, self.loss_curve_ = 0, 0, []
+                self.validation_scores_ = self.best_validation_score_ = None
+        with threads(self.n_jobs):
+            networks, losses = self._online.learn(rows)
+        self._set_networks(networks)
+        self.t_ += len(rows)
+        self.n_iter_ += 1
+        self.loss_ = float(np.mean(losses))
+        self.loss_curve_ = [*self.loss_curve_, self.loss_]
+        self.best_loss_ = min(self.loss_curve_)
+        return self
+
+    # ---- predictions -------------------------------------------------------------------------
+
+    def _ensemble(self) -> Ensemble:
+        """Return the members as one function; a loaded estimator builds it at first use."""
+        if "_averaged" not in self.__dict__:
+            self._averaged = Ensemble(self.networks_, self.device)
+        return self._averaged
+
+    def _outputs(self, X: Any) -> Array:
+        """Return the members' outputs, shape (members, n, outputs)."""
+        if not hasattr(self, "networks_"):
+            check_is_fitted(self, "networks_")
+        X = self._check_inputs(X, reset=False)
+        with threads(self.n_jobs):
+            return self._ensemble()(self.preprocessor_.transform(X))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is built from the rest."""
+        state: dict[str, Any] = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_averaged"}
+
+    def to_torch(self) -> AveragedNetworks:
+        """Return the members as one module, for preprocessed rows.
+
+        Returns
+        -------
+        torch.nn.Module
+            In evaluation mode: maps ``preprocessor_.transform(X)``, float32 of shape
+            (n, features), to what `predict` starts from, shape (n, outputs): logits of calibrated
+            probabilities for classes; units of the targets for regression, where quantiles stand
+            target by target. Copies of the members are in its ``networks``.
+        """
+        check_is_fitted(self, "networks_")
+        quantiles = self._network_outputs() // self.n_outputs_
+        networks = copy.deepcopy(self.networks_)
+        return AveragedNetworks(networks, *self._scaling(), quantiles).eval()
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the estimator to a file that `selfnorm.load` reads; see there.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file: safetensors with JSON in it, no code.
+
+        Returns
+        -------
+        pathlib.Path
+            The file written.
+        """
+        from selfnorm.tabular._saving import save
+
+        check_is_fitted(self, "networks_")
+        return save(self, path)
+
+    def to_onnx(self, path: str | os.PathLike[str]) -> Path:
+        """Write the estimator, preprocessing included, to an ONNX file.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+
+        Returns
+        -------
+        pathlib.Path
+            The file written.
+        """
+        from selfnorm.tabular._onnx import export
+
+        check_is_fitted(self, "networks_")
+        return export(self, path)
+
+    def __sklearn_tags__(self) -> Any:
+        """Say what data are welcome."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        return tags
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    return float(np.mean([value for value in values if value is not None]))
+
+
+@contextlib.contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Let torch use so many threads; None leaves it as it is."""
+    before = torch.get_num_threads()
+    if count is None or count == before:
+        yield
+        return
+    torch.set_num_threads(int(count))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

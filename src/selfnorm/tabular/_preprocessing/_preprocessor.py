@@ -1,0 +1,465 @@
+"""The preprocessing of tables: learnt on the training rows, stored with the model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from sklearn.exceptions import NotFittedError
+
+from selfnorm.errors import DataError, DomainError
+from selfnorm.tabular._bins import Bins
+from selfnorm.tabular._preprocessing._categories import CategoryTable, fit_category
+from selfnorm.tabular._preprocessing._checks import check_memory, check_weight, places_of
+from selfnorm.tabular._preprocessing._columns import (
+    CategoryColumn,
+    NumberColumn,
+    column_from_state,
+    take,
+)
+from selfnorm.tabular._preprocessing._frames import (
+    Numbers,
+    Table,
+    Texts,
+    check_finite,
+    read_table,
+)
+from selfnorm.tabular._preprocessing._numbers import NumberArrays, blocks, fit_numbers
+
+__all__ = ["Preprocessor"]
+
+_FORMAT: Final = "selfnorm.tabular.Preprocessor"
+_VERSION: Final = 1
+# Numbers at a time while fitting: 32 MiB of float64.
+_FIT_BLOCK: Final = 1 << 22
+
+CategoricalFeatures = Literal["auto"] | Sequence[int] | Sequence[str] | Sequence[bool] | None
+
+
+class Preprocessor:
+    """Turn a table into a float32 matrix of mean 0 and variance 1, without missing values.
+
+    Parameters
+    ----------
+    categorical_features : "auto", None or sequence of str, int or bool
+        Which columns are categories. ``"auto"``: those of pandas' ``category``, ``string`` and
+        ``object`` dtype and of polars' ``String``, ``Categorical`` and ``Enum`` that hold text.
+        None: none. Names, places or a mask: these and no others. Texts in other columns are
+        refused.
+    max_one_hot : int
+        Categories of up to this many levels get one coordinate per level; others fixed random
+        codes of 2 ceil(log2(levels)) coordinates.
+    random_state : int
+        Seed of the random codes, 0 or more.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Number of input columns.
+    feature_names_in_ : numpy.ndarray of str
+        Names of the input columns; absent where X had none.
+    columns : tuple of NumberColumn and CategoryColumn
+        What was learnt of each input column.
+    output_names : list of str
+        Name of each output column.
+    width : int
+        Number of output columns, at least 1.
+
+    Raises
+    ------
+    DomainError
+        If a parameter lies outside its domain.
+
+    Notes
+    -----
+    **Inputs**: NumPy arrays, nested lists, pandas and polars DataFrames, SciPy sparse matrices.
+    A sparse matrix gives a dense one: it is read in blocks, and refused where the result would
+    take more than half of the machine's memory.
+
+    **Numbers**: ``z = 0.6745 * (x - median) / distance`` with the median distance from the median
+    of the rows that are not at the median, so that a column of many zeros is scaled by the rest;
+    then the smooth clip ``z / sqrt(1 + (z/3)**2)``, which holds outliers below 3; then mean 0 and
+    variance 1 exactly. Columns of one value give no output. Where a value is so rare (below 1/26)
+    that variance 1 would put it more than 5 from the mean, it is put at 5 and the variance is
+    less than 1. Integers, however few, are numbers. Booleans are 0 and 1.
+    Infinities are refused.
+
+    **Dates** are numbers, seconds from 1970-01-01 (UTC where the zone is not told); durations are
+    seconds. A time of day or a weekday is not derived: add it as a column if it matters.
+
+    **Missing values** (NaN, None, NA, NaT, null) of numbers become the median, and where the
+    training rows miss some, a column that tells so is added. A value missing for the first time
+    at prediction becomes the median silently.
+
+    **Categories**: see ``max_one_hot``. The missing value is a level if the training rows hold
+    it. Levels that they do not hold have all coordinates 0, the average row of the training.
+    A level is its text: 1, 1.0, True and "1" are one. In an object column of numbers only, these
+    are numbers. In an array of fixed-width text, a column of which each value parses as a number
+    is a column of numbers. A column of more than ``max_one_hot`` levels that all come once tells
+    nothing of other rows and gives no output; of more than 4,096 levels the rarest count as
+    unknown.
+
+    If no column gives an output, there is one column of zeros. `add_bins` appends further features.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = [[1.0, "red"], [2.0, "blue"], [None, "red"], [9.0, "green"]]
+    >>> preprocessor = Preprocessor().fit(X)
+    >>> preprocessor.output_names
+    ['x0', 'x0 missing', 'x1=blue', 'x1=green', 'x1=red']
+    >>> rows = preprocessor.transform(X)
+    >>> np.abs(rows.mean(axis=0)).max() < 1e-6
+    np.True_
+    >>> preprocessor.transform([[3.0, "mauve"]])[0, 2:]
+    array([0., 0., 0.], dtype=float32)
+    """
+
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
+    columns: tuple[NumberColumn | CategoryColumn, ...]
+    output_names: list[str]
+    width: int
+
+    def __init__(
+        self,
+        *,
+        categorical_features: CategoricalFeatures = "auto",
+        max_one_hot: int = 10,
+        random_state: int = 0,
+    ) -> None:
+        for name, value in (("max_one_hot", max_one_hot), ("random_state", random_state)):
+            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 0:
+                raise DomainError(
+                    f"{name} must be an integer, 0 or more, however: {name}={value!r}; "
+                    f"leave it out for the default"
+                )
+        self.categorical_features = categorical_features
+        self.max_one_hot = int(max_one_hot)
+        self.random_state = int(random_state)
+
+    # ------------------------------------------------------------------------------------ fitting
+
+    def fit(self, X: Any, sample_weight: ArrayLike | None = None) -> Self:
+        """Learn the columns of a table.
+
+        Parameters
+        ----------
+        X : table of shape (n_samples, n_features)
+            The training rows.
+        sample_weight : array of shape (n_samples,), optional
+            Weights, 0 or more: 2 is as good as the row twice, 0 as good as no row.
+
+        Returns
+        -------
+        Preprocessor
+            Itself.
+
+        Raises
+        ------
+        DataError
+            If X is no table, holds infinities, or has texts where numbers are expected; if the
+            weights do not fit.
+        TypeError
+            If a value is neither number, text, boolean nor date.
+        """
+        table = read_table(X)
+        check_memory(table, table.n_features)
+        rows, weight = check_weight(sample_weight, table.n_rows)
+        auto = isinstance(self.categorical_features, str) and self.categorical_features == "auto"
+        forced = set() if auto else places_of(self.categorical_features, table)
+        found: dict[int, NumberColumn | CategoryColumn] = {}
+        if table.matrix is not None:
+            self._fit_matrix(table, forced, rows, weight, found)
+        for index in range(table.n_features):
+            if index in found:
+                continue
+            wanted: Any = "category" if index in forced else "auto" if auto else "number"
+            column = table.column(index, wanted)
+            if isinstance(column, Numbers):
+                values = column.values if rows is None else column.values[rows]
+                kind = column.kind or "number"
+                pair = fit_numbers(values[None, :].copy(), weight)[0]
+                found[index] = NumberColumn(index, table.label(index), kind, *pair)
+            else:
+                found[index] = fit_category(
+                    index,
+                    table.label(index),
+                    column
+                    if rows is None
+                    else dataclasses.replace(column, codes=column.codes[rows]),
+                    weight,
+                    max_one_hot=self.max_one_hot,
+                    seed=self.random_state,
+                )
+        self._learn(tuple(found[k] for k in range(table.n_features)), table.names)
+        return self
+
+    def _fit_matrix(
+        self,
+        table: Table,
+        forced: set[int],
+        rows: NDArray[np.bool_] | None,
+        weight: NDArray[np.float64] | None,
+        found: dict[int, NumberColumn | CategoryColumn],
+    ) -> None:
+        """Learn the columns of numbers of a matrix, several at a time."""
+        matrix = table.matrix.tocsc() if sparse.issparse(table.matrix) else table.matrix
+        step = max(1, _FIT_BLOCK // table.n_rows)
+        labels = table.labels
+        for start in range(0, table.n_features, step):
+            part = matrix[:, start : start + step]
+            part = part.toarray() if sparse.issparse(part) else part
+            check_finite(part, labels[start : start + step])
+            part = part if rows is None else part[rows]
+            values = np.array(part.T, dtype=np.float64, order="C")
+            for k, pair in enumerate(fit_numbers(values, weight), start):
+                if k not in forced:
+                    found[k] = NumberColumn(k, labels[k], "number", *pair)
+
+    def _learn(
+        self, columns: tuple[NumberColumn | CategoryColumn, ...], names: list[str] | None
+    ) -> None:
+        """Take over what was learnt or read, and lay out the outputs."""
+        self.columns = columns
+        self.n_features_in_ = len(columns)
+        if names is not None:
+            self.feature_names_in_ = np.array(names, dtype=object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        numbers = [c for c in columns if isinstance(c, NumberColumn)]
+        categories = [c for c in columns if isinstance(c, CategoryColumn) and c.width]
+        self._numbers = NumberArrays.of(numbers)
+        self._reads_all = len(self._numbers.used) == len(columns)
+        self._kinds = {c.index: c.kind for c in numbers}
+        self._categories = [CategoryTable(c) for c in categories]
+        self._bins: Bins | None = None
+        self.output_names = [c.name for c in numbers if c.scaling is not None]
+        self.output_names += [f"{c.name} missing" for c in numbers if c.flag is not None]
+        for column in categories:
+            self.output_names += _names_of(column)
+        if not self.output_names:
+            self.output_names = ["constant"]
+        self.width = len(self.output_names)
+
+    def add_bins(self, count: int, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Append piecewise linear features of the columns of numbers to the outputs.
+
+        Parameters
+        ----------
+        count : int
+            Bins of a column, at least 2; see `selfnorm.tabular._bins.Bins`.
+        rows : numpy.ndarray of float32, shape (n_samples, width)
+            What `transform` gave for the training rows.
+
+        Returns
+        -------
+        numpy.ndarray of float32, shape (n_samples, new width)
+            What it gives from now on.
+        """
+        numbers = [c for c in self.columns if isinstance(c, NumberColumn) and c.scaling is not None]
+        if not numbers:
+            return rows
+        bins = Bins(count).fit(rows[:, : len(numbers)])
+        if not bins.width:
+            return rows
+        self._append(bins)
+        return np.concatenate([rows, bins.transform(rows)], axis=1)
+
+    def _append(self, bins: Bins) -> None:
+        names, seen = self.output_names, dict.fromkeys(bins.columns, 0)
+        added = []
+        for column in bins.columns:
+            added.append(f"{names[column]} bin {seen[column]}")
+            seen[column] += 1
+        self._bins, self.output_names = bins, names + added
+        self.width = len(self.output_names)
+
+    # ----------------------------------------------------------------------------------- applying
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Turn rows into what the network takes.
+
+        Parameters
+        ----------
+        X : table of shape (n_samples, n_features)
+            Rows with the columns of the training rows, in their order.
+
+        Returns
+        -------
+        numpy.ndarray of float32, shape (n_samples, width)
+            Finite numbers.
+
+        Raises
+        ------
+        DataError
+            If X is no table, has other columns than in training, or holds infinities.
+        TypeError
+            If a value is neither number, text, boolean nor date.
+        sklearn.exceptions.NotFittedError
+            If nothing was learnt yet.
+        """
+        if not hasattr(self, "columns"):
+            raise NotFittedError("the preprocessing must be fitted first; call fit(X)")
+        table = read_table(X)
+        self._check_columns(table)
+        check_memory(table, self.width)
+        out = np.zeros((table.n_rows, self.width), dtype=np.float32)
+        if table.matrix is not None:
+            self._transform_matrix(table, out)
+        else:
+            self._transform_columns(table, out)
+        start = self._numbers.width
+        for category in self._categories:
+            stop = start + category.column.width
+            texts = table.column(category.column.index, "category")
+            if isinstance(texts, Texts):
+                category.apply(texts, out[:, start:stop])
+            start = stop
+        if self._bins is not None:
+            width = self.width - self._bins.width
+            out[:, width:] = self._bins.transform(out[:, :width])
+        return out
+
+    def _transform_matrix(self, table: Table, out: NDArray[np.float32]) -> None:
+        matrix, used = table.matrix, self._numbers.used
+        dense = not sparse.issparse(matrix)
+        for rows in blocks(table.n_rows, table.n_features):
+            part = matrix[rows] if dense else matrix[rows].toarray()
+            missing = check_finite(part, lambda: table.labels, rows.start)
+            if self._reads_all:
+                values = part.astype(np.float64)
+            else:
+                values = part[:, used].astype(np.float64)
+                missing = None if missing is None else missing[:, used]
+            self._numbers.apply(values, missing, out[rows])
+
+    def _transform_columns(self, table: Table, out: NDArray[np.float32]) -> None:
+        used = self._numbers.used.tolist()
+        values = np.empty((table.n_rows, len(used)))
+        for place, index in enumerate(used):
+            column = table.column(index, "number")
+            kind = self._kinds[index]
+            if not isinstance(column, Numbers) or column.kind not in (kind, None):
+                raise DataError(
+                    f"column {table.label(index)!r} of X must hold a {kind} per row as in "
+                    f"training, however: it holds a {getattr(column, 'kind', 'text')}; convert it"
+                )
+            values[:, place] = column.values
+        for rows in blocks(table.n_rows, len(used)):
+            part = values[rows]
+            missing = np.isnan(part)
+            self._numbers.apply(part, missing if missing.any() else None, out[rows])
+
+    def _check_columns(self, table: Table) -> None:
+        if table.n_features != self.n_features_in_:
+            raise DataError(
+                f"X has {table.n_features} features, but Preprocessor is expecting "
+                f"{self.n_features_in_} features as input; give the columns of the training rows"
+            )
+        if table.names is None or not hasattr(self, "feature_names_in_"):
+            return
+        expected = self.feature_names_in_.tolist()
+        if table.names != expected:
+            k = next(k for k, name in enumerate(expected) if table.names[k] != name)
+            raise DataError(
+                "The feature names should match those that were passed during fit, however: "
+                f"column {k} is {table.names[k]!r} in place of {expected[k]!r}; select the columns "
+                "by their names, in the order of the training rows"
+            )
+
+    # ------------------------------------------------------------------------------------ storing
+
+    def to_state(self) -> dict[str, Any]:
+        """Return all that was learnt, for JSON.
+
+        Returns
+        -------
+        dict
+            Strings, numbers, lists and dicts only. Floats come back exactly from their ``repr``,
+            which is what :mod:`json` writes.
+        """
+        if not hasattr(self, "columns"):
+            raise NotFittedError("the preprocessing must be fitted first; call fit(X)")
+        given = self.categorical_features
+        if given is not None and not isinstance(given, str):
+            given = [c.index for c in self.columns if isinstance(c, CategoryColumn)]
+        names = getattr(self, "feature_names_in_", None)
+        return {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "categorical_features": given,
+            "max_one_hot": self.max_one_hot,
+            "random_state": self.random_state,
+            "feature_names_in": None if names is None else names.tolist(),
+            "columns": [column.to_state() for column in self.columns],
+            "bins": None if self._bins is None else self._bins.to_state(),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Build the preprocessing that ``to_state`` described.
+
+        Parameters
+        ----------
+        state : mapping
+            The description.
+
+        Returns
+        -------
+        Preprocessor
+            It transforms as the original does, bit for bit.
+
+        Raises
+        ------
+        DataError
+            If the description is damaged or of a later version.
+        """
+        if take(state, "format") != _FORMAT or take(state, "version") != _VERSION:
+            raise DataError(
+                f"the stored preprocessing must be of format {_FORMAT!r}, version {_VERSION}, "
+                f"however: format={state['format']!r}, version={state['version']!r}; "
+                "a newer selfnorm may read it"
+            )
+        given, names = take(state, "categorical_features"), take(state, "feature_names_in")
+        columns = take(state, "columns")
+        if not isinstance(columns, list) or not columns:
+            raise DataError(
+                "the stored preprocessing must list its columns, however: "
+                f"columns={columns!r:.80}; the file is damaged, save the model again"
+            )
+        learnt = tuple(column_from_state(column) for column in columns)
+        labels = [column.name for column in learnt]
+        if [c.index for c in learnt] != list(range(len(learnt))) or names not in (None, labels):
+            raise DataError(
+                "the stored columns must be in their order and bear the stored names, however: "
+                f"feature_names_in={names!r:.80}; the file is damaged, save the model again"
+            )
+        new = cls(
+            categorical_features=given,
+            max_one_hot=take(state, "max_one_hot"),
+            random_state=take(state, "random_state"),
+        )
+        new._learn(learnt, names)
+        bins = state.get("bins")  # the first version had none
+        if bins is not None:
+            stored = Bins.from_state(bins)
+            if max(stored.columns, default=0) >= new.width:
+                raise DataError(
+                    "the stored bins must be of stored columns, however: column "
+                    f"{max(stored.columns)} of {new.width}; the file is damaged, save the model "
+                    "again"
+                )
+            new._append(stored)
+        return new
+
+
+def _names_of(column: CategoryColumn) -> list[str]:
+    levels = ["missing" if level is None else level for level in column.levels]
+    if not column.one_hot:
+        return [f"{column.name}[{k}]" for k in range(column.width)]
+    return [f"{column.name}={level}" for level in levels[-column.width :]]

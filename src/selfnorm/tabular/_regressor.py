@@ -1,0 +1,380 @@
+"""A regressor in the manner of scikit-learn."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_array, column_or_1d
+
+from selfnorm import train
+from selfnorm.errors import DataError, DomainError
+from selfnorm.tabular._estimator import Estimator
+from selfnorm.tabular._rows import Rows
+from selfnorm.train._checks import check_choice, check_number
+
+__all__ = ["SNNRegressor"]
+
+Array = NDArray[Any]
+
+
+class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
+    r"""Predict numbers from rows of a table with an ensemble of self-normalizing networks.
+
+    Give it the table as it is: numbers of any scale, missing values, categories, texts. Several
+    networks with SELU, LeCun-normal weights and alpha dropout are trained side by side on all rows
+    and their outputs averaged. Targets are brought to mean 0 and variance 1 inside. Everything that
+    is ``"auto"`` follows from the numbers of rows and columns; whatever is given wins.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : "auto", int or sequence of int
+        Units of each hidden layer; ``()`` is a linear model.
+    loss : {"squared", "huber", "pinball"}
+        Squared error predicts the mean; Huber's (linear beyond one standard deviation of the
+        target) resists outliers; pinball predicts quantiles.
+    quantiles : sequence of float, optional
+        The quantiles to predict, each in (0, 1); they make the loss pinball. Default for that loss:
+        the median.
+    activation : {"selu", "elu", "relu", "leaky_relu"}
+        Activation of the hidden units. Others than SELU have ordinary dropout.
+    fixed_point : "auto", (float, float) or "depth-matched"
+        Mean and variance that SELU layers keep; see :class:`selfnorm.nn.SNN`.
+    dropout : "auto" or float
+        Probability of dropping a hidden unit in training, in [0, 1).
+    n_members : "auto" or int
+        Networks in the ensemble, at least 1.
+    solver : {"adamw", "sgd"}
+        The optimiser; sgd has Nesterov's momentum 0.9.
+    learning_rate : {"cosine", "constant", "adaptive"}
+        Cosine: the rate falls to 0 over ``max_iter`` epochs. Adaptive: it is divided by 5 when the
+        loss (with early stopping: the held-out loss) has not fallen for ``n_iter_no_change``
+        epochs.
+    learning_rate_init : "auto" or float
+        The rate at the start, greater than 0.
+    weight_decay : "auto" or float
+        Decoupled weight decay, 0 or more; biases do not decay.
+    batch_size : "auto" or int
+        Rows of a step.
+    max_iter : "auto" or int
+        Epochs: passes over the rows.
+    categorical_features : "auto", None or sequence of str, int or bool
+        Which columns are categories. ``"auto"``: those that hold text.
+    bins : "auto" or int
+        Bins of the piecewise linear features that stand beside each column of numbers, at least 2;
+        0: none.
+    early_stopping : bool
+        Stop each member when the loss on rows that it holds out has not fallen for
+        ``n_iter_no_change`` epochs, and take its best weights. On small tables this costs accuracy:
+        the default trains on all rows to the end of the cosine.
+    validation_fraction : float
+        Share of the rows that each member holds out for early stopping, another part each.
+    n_iter_no_change : int
+        Epochs without gain before a stop or, for ``learning_rate="adaptive"``, a lower rate.
+    tol : float
+        By how much the loss must fall to count as a gain.
+    warm_start : bool
+        Whether `fit` goes on from the networks at hand, with their preprocessing and classes.
+    random_state : int, RandomState, Generator or None
+        Fixes everything random. An int gives the same bits each time, on one machine with as many
+        threads. None takes entropy from the operating system: unlike elsewhere in scikit-learn,
+        NumPy's global state is neither read nor changed.
+    device : str or torch.device
+        Where to train and to predict: "cpu", "cuda", "cuda:1".
+    n_jobs : int or None
+        Threads for torch's products meanwhile; None leaves torch's own setting.
+    verbose : bool
+        Whether to show a bar.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Columns of X.
+    feature_names_in_ : numpy.ndarray of str
+        Their names, if X has names that are all strings.
+    preprocessor_ : Preprocessor
+        What turns X into the matrix that the networks take.
+    networks_ : list of selfnorm.nn.SNN
+        The members, in evaluation mode.
+    n_iter_ : int
+        Epochs; with early stopping of the member that took longest.
+    n_layers_ : int
+        Layers, input and output included.
+    n_outputs_ : int
+        Columns of y.
+    out_activation_ : "identity"
+        What is done to the outputs.
+    target_mean_, target_scale_ : numpy.ndarray of shape (n_outputs_,)
+        Mean and standard deviation of each target, in its units; the scale of a constant one is 1.
+    quantiles_ : tuple of float or None
+        The quantiles that are predicted, sorted.
+    loss_, best_loss_ : float
+        Mean training loss of the members in the last epoch, and the lowest.
+    loss_curve_ : list of float
+        The same for each epoch, with dropout, of targets of variance 1.
+    validation_scores_, best_validation_score_ : list of float, float; or None
+        With early stopping: minus the members' mean held-out loss after each epoch, and the best.
+    t_ : int
+        Rows seen, all epochs together.
+
+    Raises
+    ------
+    DomainError
+        By `fit`: if a parameter lies outside its domain. A ValueError.
+    DataError
+        By `fit`: if X or y cannot be learnt from. A ValueError.
+
+    Notes
+    -----
+    Weights are copies, and rows are predicted in float64 or float32, as in `SNNClassifier`.
+
+    References
+    ----------
+    Klambauer et al., "Self-Normalizing Neural Networks", NeurIPS 2017, arXiv:1706.02515.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from selfnorm.tabular import SNNRegressor
+    >>> X, y = load_diabetes(return_X_y=True, as_frame=True)
+    >>> model = SNNRegressor(n_members=2, quantiles=(0.1, 0.5, 0.9), random_state=0).fit(X, y)
+    >>> low, high = model.predict(X, quantile=(0.1, 0.9)).T
+    >>> 0.6 < ((low < y) & (y < high)).mean() < 0.95
+    True
+    """
+
+    target_mean_: Array
+    target_scale_: Array
+    out_activation_: str
+    quantiles_: tuple[float, ...] | None
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = "auto",
+        *,
+        loss: str = "squared",
+        quantiles: Any = None,
+        activation: str = "selu",
+        fixed_point: Any = "auto",
+        dropout: Any = "auto",
+        n_members: Any = "auto",
+        solver: str = "adamw",
+        learning_rate: str = "cosine",
+        learning_rate_init: Any = "auto",
+        weight_decay: Any = "auto",
+        batch_size: Any = "auto",
+        max_iter: Any = "auto",
+        categorical_features: Any = "auto",
+        bins: Any = "auto",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        random_state: Any = None,
+        device: Any = "cpu",
+        n_jobs: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.loss = loss
+        self.quantiles = quantiles
+        self.activation = activation
+        self.fixed_point = fixed_point
+        self.dropout = dropout
+        self.n_members = n_members
+        self.solver = solver
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.categorical_features = categorical_features
+        self.bins = bins
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.device = device
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    # ---- training ----------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train on a table.
+
+        Parameters
+        ----------
+        X : table of shape (n_samples, n_features)
+            Array, DataFrame or sparse matrix; NaN and None are missing values.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Finite numbers.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows, 0 or more.
+
+        Returns
+        -------
+        SNNRegressor
+            Itself.
+        """
+        return self._fit(X, y, sample_weight)
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Pass over a batch of rows once.
+
+        The first batch fixes the preprocessing and the scale of the targets, so let it be a typical
+        one of some hundred rows. What is ``"auto"`` is chosen as for a table of 10,000 rows. The
+        rate stays at ``learning_rate_init``, and the optimiser's state is kept from call to call.
+        After `fit` the networks at hand learn on.
+
+        Parameters
+        ----------
+        X : table of shape (n_samples, n_features)
+            The batch.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Its targets.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows, 0 or more.
+
+        Returns
+        -------
+        SNNRegressor
+            Itself.
+        """
+        return self._partial_fit(X, y, sample_weight, described=hasattr(self, "networks_"))
+
+    def _loss(self) -> train.Squared | train.Huber | train.Pinball:
+        if self.quantiles_ is not None:
+            return train.Pinball(self.quantiles_)
+        return train.Huber() if self.loss == "huber" else train.Squared()
+
+    def _network_outputs(self) -> int:
+        return self.n_outputs_ * len(self.quantiles_ or (0.5,))
+
+    def _encode(
+        self, y: Any, weights: Array | None, *, describe: bool
+    ) -> tuple[Array, Array | None]:
+        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        columns = y.reshape(len(y), -1)
+        if describe:
+            self.quantiles_ = self._levels()
+            self.n_outputs_ = columns.shape[1]
+            self.out_activation_ = "identity"
+        elif columns.shape[1] != self.n_outputs_:
+            raise DataError(
+                f"y must have {self.n_outputs_} columns as before, however: y.shape={y.shape}"
+            )
+        return columns, weights
+
+    def _levels(self) -> tuple[float, ...] | None:
+        """Return the quantiles asked for; None if the mean is."""
+        check_choice("loss", self.loss, ("huber", "pinball", "squared"))
+        if self.quantiles is None:
+            return (0.5,) if self.loss == "pinball" else None
+        if self.loss == "huber":
+            raise DomainError(
+                "quantiles are predicted by the pinball loss, however: loss='huber'; leave one out"
+            )
+        given = np.atleast_1d(self.quantiles).tolist()
+        levels = tuple(
+            sorted({check_number("quantiles", q, 0.0, 1.0, open_low=True) for q in given})
+        )
+        if not levels:
+            raise DomainError("quantiles must have at least one number, however: quantiles=()")
+        return levels
+
+    def _scale_targets(self, rows: Rows, *, first: bool) -> Rows:
+        if first:
+            self.target_mean_ = np.average(rows.y, axis=0, weights=rows.weights)
+            var = np.average((rows.y - self.target_mean_) ** 2, axis=0, weights=rows.weights)
+            self.target_scale_ = np.where(var > 0.0, np.sqrt(var), 1.0)
+        return Rows(rows.X, (rows.y - self.target_mean_) / self.target_scale_, rows.weights)
+
+    # ---- predictions -------------------------------------------------------------------------
+
+    def _scaling(self) -> tuple[Array, Array]:
+        count = len(self.quantiles_ or (0.5,))
+        return np.repeat(self.target_scale_, count), np.repeat(self.target_mean_, count)
+
+    def _in_units(self, outputs: Array) -> Array:
+        """Return outputs in the targets' units, shape (..., n, targets, quantiles), sorted."""
+        scale, mean = self._scaling()
+        values = outputs * scale + mean
+        values = values.reshape(*values.shape[:-1], self.n_outputs_, -1)
+        return np.sort(values, axis=-1) if self.quantiles_ is not None else values
+
+    def predict(self, X: Any, quantile: Any = None, return_std: bool = False) -> Any:
+        """Return the predicted numbers.
+
+        Parameters
+        ----------
+        X : table of shape (n_samples, n_features)
+            Rows.
+        quantile : float or sequence of float, optional
+            Which of the quantiles that were trained. Default: of these the one nearest to one half.
+        return_std : bool
+            Whether to return the members' standard deviation too: how far they disagree, not how
+            far the target scatters.
+
+        Returns
+        -------
+        numpy.ndarray of shape (n_samples,) or (n_samples, n_targets)
+            In the units of y; with a sequence of quantiles a last axis for them. Quantiles never
+            cross: each row's are sorted (Chernozhukov, Fernández-Val, Galichon 2010).
+        numpy.ndarray of the same shape
+            If asked for, the standard deviation.
+        """
+        members = self._outputs(X)
+        pick = self._pick(quantile)
+        mean = self._in_units(members.mean(0))[..., pick]
+        if self.n_outputs_ == 1:
+            mean = mean[:, 0]
+        if not return_std:
+            return mean
+        each = self._in_units(members)[..., pick]
+        return mean, each.std(0).reshape(mean.shape)
+
+    def predict_members(self, X: Any, quantile: Any = None) -> Array:
+        """Return each member's own prediction.
+
+        Parameters
+        ----------
+        X : table of shape (n_samples, n_features)
+            Rows.
+        quantile : float or sequence of float, optional
+            As in `predict`.
+
+        Returns
+        -------
+        numpy.ndarray of shape (n_members, n_samples) or (n_members, n_samples, n_targets)
+            In the units of y; with a sequence of quantiles a last axis for them.
+        """
+        each = self._in_units(self._outputs(X))[..., self._pick(quantile)]
+        return np.asarray(each[:, :, 0] if self.n_outputs_ == 1 else each)
+
+    def _pick(self, quantile: Any) -> Any:
+        """Return the place of a quantile, or the places of several."""
+        levels = self.quantiles_
+        if quantile is None:
+            return 0 if levels is None else int(np.argmin(np.abs(np.array(levels) - 0.5)))
+        wanted = np.atleast_1d(quantile).tolist()
+        if levels is None or any(q not in levels for q in wanted):
+            raise DomainError(
+                f"quantile must be one that was trained ({levels}), however: "
+                f"quantile={quantile!r}; give SNNRegressor(quantiles=...) those you need"
+            )
+        places = [levels.index(q) for q in wanted]
+        return places if np.ndim(quantile) else places[0]
+
+    def __sklearn_tags__(self) -> Any:
+        """Say what targets are welcome."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
