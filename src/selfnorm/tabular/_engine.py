@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,12 @@ from selfnorm import nn
 from selfnorm.tabular._plan import Plan
 from selfnorm.tabular._rows import Rows
 from selfnorm.train import Trainer
-from selfnorm.train._architecture import layers_of
-from selfnorm.train._data import Data, Held, prepare
+from selfnorm.train._architecture import flatten, layers_of
+from selfnorm.train._data import Data, prepare
+from selfnorm.train._held import Held
 from selfnorm.train._progress import bar
+from selfnorm.train._ranks import Ranks
 from selfnorm.train._run import Run
-from selfnorm.train._trainer import _flatten
 
 __all__ = ["Job", "Trained", "data_of", "train", "trainer_of"]
 
@@ -99,13 +100,13 @@ def train(jobs: Sequence[Job]) -> list[Trained]:
     settings = trainer._settings
     data, held = _joined(jobs, trainer)
 
-    def begin() -> list[torch.Tensor]:
+    def begin() -> Iterable[torch.Tensor]:
         if all(job.start is None for job in jobs):
             return trainer._start()
         given = [network for job in jobs for network in job.start or []]
-        return [_flatten(layers_of(network)).to(settings.device) for network in given]
+        return [flatten(layers_of(network)).to(settings.device) for network in given]
 
-    run = Run(settings, data, held, "", begin)
+    run = Run(settings, data, held, "", begin, Ranks())
     run.start()
     with bar(settings.epochs, settings.progress) as (show, tick):
         result = run.train((show,), tick)
@@ -187,5 +188,6 @@ def _joined(jobs: Sequence[Job], trainer: Trainer) -> tuple[Data, Held | None]:
             own.append(torch.from_numpy(start + (every if job.only is None else job.only[k])))
             if job.held is not None:
                 held.append(torch.from_numpy(start + job.held[k]))
-    data = dataclasses.replace(data, rows=own)
-    return data, Held(data.X, data.y, data.targets, held) if held else None
+    block = dataclasses.replace(data.block, rows=own)
+    data = dataclasses.replace(data, block=block)
+    return data, Held(block.X, data.y, block.targets, held) if held else None

@@ -9,10 +9,10 @@ from selfnorm.errors import ConvergenceError
 from selfnorm.tabular._engine import data_of, trainer_of
 from selfnorm.tabular._plan import Plan
 from selfnorm.tabular._rows import Rows
-from selfnorm.train._architecture import layers_of
+from selfnorm.train._architecture import flatten, layers_of
 from selfnorm.train._batches import Batches
 from selfnorm.train._group import Group
-from selfnorm.train._trainer import _flatten
+from selfnorm.train._ranks import Ranks
 
 __all__ = ["Online"]
 
@@ -31,9 +31,9 @@ class Online:
     def __init__(self, plans: list[Plan], start: list[nn.SNN] | None) -> None:
         self._plans = plans
         self._steps = self._passes = 0
-        weights = trainer_of(plans)._start()
+        weights = list(trainer_of(plans)._start())
         if start is not None:
-            weights = [_flatten(layers_of(network)) for network in start]
+            weights = [flatten(layers_of(network)) for network in start]
         self._buffers: list[list[torch.Tensor]] = [[own] for own in weights]
 
     @torch.no_grad()
@@ -43,7 +43,9 @@ class Online:
         settings, members = trainer._settings, range(len(self._plans))
         group = Group(settings, members, self._buffers, [1.0] * len(members), self._steps)
         data = data_of(rows, trainer)
-        batches = Batches(data, members, settings.seeds, settings.batch_size, False, group.network)
+        batches = Batches(
+            data, members, settings.seeds, settings.batch_size, False, group.network, Ranks()
+        )
         log = torch.zeros(batches.steps, len(members), device=settings.device)
         self._passes += 1
         for index, step in enumerate(batches.of_epoch(self._passes, 0)):
