@@ -11,8 +11,8 @@ from scipy.special import expit, softmax
 from sklearn.datasets import make_classification
 from sklearn.metrics import log_loss
 
-from selfnorm.tabular import SNNClassifier, _held_out
-from selfnorm.tabular._calibration import fit_temperature, mean_log_loss
+from selfnorm.tabular import SNNClassifier, SNNRegressor, _held_out
+from selfnorm.tabular._calibration import fit_temperature, mean_log_loss, quantile_of
 
 FEW: dict[str, Any] = {"hidden_layer_sizes": (8, 8), "n_members": 3, "max_iter": 4}
 
@@ -47,6 +47,45 @@ def test_few_rows_move_the_temperature_little() -> None:
     assert 0.9 < few < 1.0
     assert many < 0.5
     assert fit_temperature(logits, y, np.array([1.0, 1.0, 0.0])) > few
+
+
+def test_a_weighted_quantile_is_that_of_copies() -> None:
+    generator = np.random.default_rng(0)
+    values, weights = generator.normal(size=400), generator.integers(1, 4, 400)
+    copies = np.repeat(values, weights)
+    for level in (0.03, 0.5, 0.91):
+        expected = np.quantile(copies, level, method="hazen")
+        assert quantile_of(copies, level) == pytest.approx(expected)
+        assert quantile_of(values, level, weights) == pytest.approx(expected, abs=0.02)
+
+
+def test_shifts_put_the_right_share_of_held_out_rows_below() -> None:
+    generator = np.random.default_rng(0)
+    X = generator.normal(size=(400, 8))
+    Y = np.column_stack(
+        [X[:, 0] + generator.normal(size=400), 100 * generator.exponential(size=400)]
+    )
+    options: dict[str, Any] = {**FEW, "max_iter": 60, "learning_rate_init": 1e-2}
+    levels = (0.1, 0.6, 0.9)
+    shifted, plain = (
+        SNNRegressor(**options, quantiles=levels, calibrate=c, random_state=0)
+        for c in (True, False)
+    )
+    plain.fit(X, Y)
+    assert not plain.quantile_shifts_.any()
+    job = shifted._job(X, Y, None)
+    (trained,) = _train(job)
+    shifted._conclude(job, trained)
+    outputs = _held_out.held_out_outputs(_held_out.Ensemble(trained.networks[3:]), job)
+    ordered = np.sort(outputs.reshape(400, 2, 3), axis=-1)
+    before = (job.rows.y[:, :, None] < ordered).mean(0)
+    after = (job.rows.y[:, :, None] < ordered + shifted.quantile_shifts_).mean(0)
+    assert np.abs(before - levels).max() > 0.05
+    np.testing.assert_allclose(after, np.broadcast_to(levels, (2, 3)), atol=0.5 / 400 + 1e-9)
+    # The members are the same; what differs is the shift, in units of the targets.
+    difference = shifted.predict(X, quantile=0.9) - plain.predict(X, quantile=0.9)
+    expected = shifted.quantile_shifts_[:, 2] * shifted.target_scale_
+    np.testing.assert_allclose(np.median(difference, axis=0), expected, rtol=0.02)
 
 
 def job_of(model: SNNClassifier, count: int) -> Any:

@@ -39,7 +39,7 @@ X, Y = make_classification(101, 6, random_state=0)  # 101: folds of unequal size
 )
 def test_scores_are_those_of_scikit_learn(options: dict[str, Any], scoring: Any) -> None:
     model = SNNClassifier(**FEW, **options)
-    cv = KFold(4, shuffle=True, random_state=0)
+    cv = KFold(3, shuffle=True, random_state=0)
     kept: dict[str, Any] = {"cv": cv, "scoring": scoring, "return_train_score": True}
     one = SNNSearchCV(model, GRID, **kept).fit(X, Y)
     other = GridSearchCV(model, GRID, **kept).fit(X, Y)
