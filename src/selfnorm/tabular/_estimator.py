@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 
 from selfnorm import nn, train
 from selfnorm.errors import DataError, DomainError
+from selfnorm.tabular._defaults import Task, defaults_for
 from selfnorm.tabular._engine import Job, Trained
 from selfnorm.tabular._engine import train as train_members
 from selfnorm.tabular._ensemble import AveragedNetworks, Ensemble
@@ -46,6 +47,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     # Subclasses take all parameters by name, as scikit-learn asks; they are read here.
     hidden_layer_sizes: Any
+    bins: Any
     categorical_features: Any
     random_state: Any
     device: Any
@@ -58,6 +60,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     networks_: list[nn.SNN]
     n_features_in_: int
     n_outputs_: int
+    out_activation_: str
     t_: int
     _online: Online | None = None
 
@@ -96,6 +99,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     def _check_inputs(self, X: Any, *, reset: bool) -> Any:
         """Check form and names; what the columns hold is the preprocessor's to check."""
+        if not reset and self._is_plain(X):
+            return X
         names_only = hasattr(X, "columns") or (isinstance(X, np.ndarray) and X.dtype == object)
         if names_only:
             validate_data(self, X=X, reset=reset, skip_check_array=True)
@@ -109,6 +114,20 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             accept_sparse=True,
             dtype=None,
             ensure_all_finite=False,
+        )
+
+    def _is_plain(self, X: Any) -> bool:
+        """Tell whether X is a matrix of numbers with nothing left to check but its values.
+
+        scikit-learn's own checks take longer than the prediction of a row.
+        """
+        return (
+            type(X) is np.ndarray
+            and X.dtype in (np.float32, np.float64)
+            and X.ndim == 2
+            and X.shape[0] > 0
+            and X.shape[1] == self.n_features_in_
+            and not hasattr(self, "feature_names_in_")
         )
 
     def _check_weights(self, sample_weight: Any, count: int) -> Array | None:
@@ -178,7 +197,24 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         check_parameters(self)
         going_on = bool(self.warm_start) and hasattr(self, "networks_")
         rows = self._prepare(X, y, sample_weight, first=not going_on, described=going_on)
-        rows = self._scale_targets(merge(rows.X, rows.y, rows.weights), first=not going_on)
+        rows = merge(rows.X, rows.y, rows.weights)
+        if not going_on:
+            rows = self._widen(rows, len(rows))
+        rows = self._scale_targets(rows, first=not going_on)
+        return self._job_of(rows, going_on=going_on)
+
+    def _widen(self, rows: Rows, count: int) -> Rows:
+        """Append the piecewise linear features that a table of ``count`` rows shall have."""
+        task: Task = "regression" if self.out_activation_ == "identity" else "classification"
+        bins = self.bins
+        if isinstance(bins, str):
+            bins = defaults_for(count, rows.X.shape[1], self._network_outputs(), task).bins
+        if not bins:
+            return rows
+        return dataclasses.replace(rows, X=self.preprocessor_.add_bins(int(bins), rows.X))
+
+    def _job_of(self, rows: Rows, *, going_on: bool = False) -> Job:
+        """Say what is to be trained on rows that are ready."""
         plans = self._plans(rows)
         start = self._networks_to_go_on_with(plans) if going_on else None
         self._online = None
@@ -270,6 +306,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             )
         first = not hasattr(self, "networks_")
         rows = self._prepare(X, y, sample_weight, first=first, described=described)
+        if first:
+            rows = self._widen(rows, max(_STREAM_ROWS, len(rows)))
         rows = self._scale_targets(rows, first=first)
         if self._online is None:
             # A stream has more rows than its first batch.
@@ -299,7 +337,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     def _outputs(self, X: Any) -> Array:
         """Return the members' outputs, shape (members, n, outputs)."""
-        check_is_fitted(self, "networks_")
+        if not hasattr(self, "networks_"):
+            check_is_fitted(self, "networks_")
         X = self._check_inputs(X, reset=False)
         with threads(self.n_jobs):
             return self._ensemble()(self.preprocessor_.transform(X))
@@ -317,11 +356,13 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         torch.nn.Module
             In evaluation mode: maps ``preprocessor_.transform(X)``, float32 of shape
             (n, features), to what `predict` starts from, shape (n, outputs): logits of calibrated
-            probabilities for classes, units of the target for regression. Copies of the members
-            are in its ``networks``.
+            probabilities for classes; units of the targets for regression, where quantiles stand
+            target by target. Copies of the members are in its ``networks``.
         """
         check_is_fitted(self, "networks_")
-        return AveragedNetworks(copy.deepcopy(self.networks_), *self._scaling()).eval()
+        quantiles = self._network_outputs() // self.n_outputs_
+        networks = copy.deepcopy(self.networks_)
+        return AveragedNetworks(networks, *self._scaling(), quantiles).eval()
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the estimator to a file that `selfnorm.load` reads; see there.

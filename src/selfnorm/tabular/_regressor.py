@@ -62,6 +62,9 @@ class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         Epochs: passes over the rows.
     categorical_features : "auto", None or sequence of str, int or bool
         Which columns are categories. ``"auto"``: those that hold text.
+    bins : "auto" or int
+        Bins of the piecewise linear features that stand beside each column of numbers, at least 2;
+        0: none.
     early_stopping : bool
         Stop each member when the loss on rows that it holds out has not fallen for
         ``n_iter_no_change`` epochs, and take its best weights. On small tables this costs accuracy:
@@ -164,6 +167,7 @@ class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         batch_size: Any = "auto",
         max_iter: Any = "auto",
         categorical_features: Any = "auto",
+        bins: Any = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -188,6 +192,7 @@ class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.categorical_features = categorical_features
+        self.bins = bins
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change

@@ -45,7 +45,7 @@ def fit_category(
     """
     order, counts = _levels(texts)
     if len(order) <= 1 or (len(order) > max_one_hot and counts.max() == 1):
-        return CategoryColumn(index, name, (), False, ())
+        return CategoryColumn(index, name, (), texts.numeric, False, ())
     share = np.bincount(texts.codes + 1, weights=weight, minlength=len(texts.levels) + 1)
     share = share[order + 1] / share.sum()
     if len(order) > MAX_LEVELS:
@@ -56,7 +56,7 @@ def fit_category(
     codes = _one_hot(share) if one_hot else _gaussian(share, seed, index)
     # The codes are used as float32; stored ones are the same numbers.
     rows = codes.astype(np.float32).astype(np.float64).tolist()
-    return CategoryColumn(index, name, levels, one_hot, tuple(map(tuple, rows)))
+    return CategoryColumn(index, name, levels, texts.numeric, one_hot, tuple(map(tuple, rows)))
 
 
 def _levels(texts: Texts) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

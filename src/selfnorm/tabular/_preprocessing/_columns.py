@@ -80,6 +80,8 @@ class CategoryColumn:
         The values seen in training as text, in alphabetical order; None, the missing value, is
         last if it was seen. Empty where the column was constant or no value came twice: it then
         gives no output.
+    numeric : bool
+        Whether the training rows held numbers.
     one_hot : bool
         Whether ``codes`` has one coordinate per level.
     codes : tuple of tuple of float
@@ -89,6 +91,7 @@ class CategoryColumn:
     index: int
     name: str
     levels: tuple[str | None, ...]
+    numeric: bool
     one_hot: bool
     codes: tuple[tuple[float, ...], ...]
 
@@ -103,6 +106,7 @@ class CategoryColumn:
             "name": self.name,
             "kind": "category",
             "levels": list(self.levels),
+            "numeric": self.numeric,
             "one_hot": self.one_hot,
             "codes": [list(row) for row in self.codes],
         }
@@ -128,13 +132,17 @@ def column_from_state(state: Mapping[str, Any]) -> NumberColumn | CategoryColumn
 
 
 def _category(state: Mapping[str, Any], index: int, name: str) -> CategoryColumn:
-    levels, one_hot, codes = (take(state, key) for key in ("levels", "one_hot", "codes"))
+    levels, numeric, one_hot, codes = (
+        take(state, key) for key in ("levels", "numeric", "one_hot", "codes")
+    )
     if (
         not isinstance(levels, list)
         or not all(level is None or type(level) is str for level in levels)
         or len(set(levels)) != len(levels)
     ):
         raise _refuse("levels", levels)
+    if type(numeric) is not bool or (numeric and not all(map(_is_number, filter(None, levels)))):
+        raise _refuse("numeric", numeric)
     if (
         type(one_hot) is not bool
         or not isinstance(codes, list)
@@ -144,7 +152,15 @@ def _category(state: Mapping[str, Any], index: int, name: str) -> CategoryColumn
     ):
         raise _refuse("codes", codes)
     table = tuple(tuple(float(value) for value in row) for row in codes)
-    return CategoryColumn(index, name, tuple(levels), one_hot, table)
+    return CategoryColumn(index, name, tuple(levels), numeric, one_hot, table)
+
+
+def _is_number(level: str) -> bool:
+    try:
+        float(level)
+    except ValueError:
+        return False
+    return True
 
 
 def take(state: object, key: str) -> Any:

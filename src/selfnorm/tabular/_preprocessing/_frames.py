@@ -39,6 +39,7 @@ class Texts:
 
     codes: NDArray[np.intp]
     levels: list[str]
+    numeric: bool = False  # the levels were numbers
 
 
 class Table:
@@ -102,7 +103,10 @@ class Table:
         if wanted == "category" and isinstance(found, Numbers):
             return _as_texts(found.values)
         if wanted == "number" and isinstance(found, Texts):
-            first = found.levels[found.codes[found.codes >= 0][0]] if found.levels else ""
+            present = found.codes[found.codes >= 0]
+            if not len(present):
+                return Numbers(np.full(self.n_rows, np.nan), None)
+            first = found.levels[present[0]]
             raise DataError(
                 f"column {self.label(index)!r} of X must hold numbers, however: it holds the text "
                 f"{first!r}; convert it, or fit with this column in categorical_features"
@@ -129,7 +133,7 @@ def _as_texts(values: F64) -> Texts:
     levels, codes = np.unique(values, return_inverse=True)
     codes = codes.astype(np.intp)
     codes[np.isnan(values)] = -1
-    return Texts(codes, [text_of(level) for level in levels.tolist() if level == level])
+    return Texts(codes, [text_of(level) for level in levels.tolist() if level == level], True)
 
 
 def check_finite(
@@ -260,7 +264,9 @@ def _read_series(series: Any, name: str) -> Numbers | Texts:
     dtype = series.dtype
     if isinstance(dtype, pandas.CategoricalDtype):
         codes = series.cat.codes.to_numpy().astype(np.intp)
-        return _merged(codes, [text_of(level) for level in series.cat.categories.tolist()])
+        levels = series.cat.categories
+        numeric = types.is_bool_dtype(levels) or types.is_numeric_dtype(levels)
+        return _merged(codes, [text_of(level) for level in levels.tolist()], numeric)
     if types.is_complex_dtype(dtype):
         raise DataError(f"Complex data not supported, however: column {name!r}; take its real part")
     if types.is_bool_dtype(dtype) or types.is_numeric_dtype(dtype):
@@ -276,13 +282,13 @@ def _read_series(series: Any, name: str) -> Numbers | Texts:
     raise _unknown(name, dtype)
 
 
-def _merged(codes: NDArray[np.intp], levels: list[str]) -> Texts:
+def _merged(codes: NDArray[np.intp], levels: list[str], numeric: bool) -> Texts:
     """Join levels of one text, such as the number 1 and the text "1"."""
     distinct = list(dict.fromkeys(levels))
     if len(distinct) < len(levels):
         place = {level: k for k, level in enumerate(distinct)}
         codes = np.array([*(place[level] for level in levels), -1], dtype=np.intp)[codes]
-    return Texts(codes, distinct)
+    return Texts(codes, distinct, numeric)
 
 
 def _read_polars(X: Any) -> Table:
