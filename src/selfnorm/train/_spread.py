@@ -175,7 +175,9 @@ def _merged(results: Sequence[Result], sizes: Sequence[int]) -> Result:
     return Result(history=tuple(history), **{n: joined(n) for n in _PER_MEMBER_OF_RESULT})
 
 
-_PER_MEMBER_OF_RESULT = ("best_epoch", "stopped_epoch", "loss", "best_metric", "rate_factor", "diverged")
+_PER_MEMBER_OF_RESULT = (
+    *("best_epoch", "stopped_epoch", "loss", "best_metric", "rate_factor", "diverged"),
+)
 
 
 def _record(records: Sequence[EpochRecord | None], sizes: Sequence[int]) -> EpochRecord:
