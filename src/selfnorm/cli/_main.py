@@ -18,12 +18,15 @@ from selfnorm.errors import DomainError, SelfNormError
 COMMANDS: Final = {
     "certify": ("selfnorm.cli._certify", "certify", "Prove the theorems, or check a stored proof."),
     "experiment": ("selfnorm.cli._experiment", "experiment", "Run a published or new experiment."),
+    "export": ("selfnorm.cli._export", "export", "A trained model as an ONNX file."),
+    "predict": ("selfnorm.cli._predict", "predict", "Predictions for the rows of a file."),
     "solve": ("selfnorm.cli._solve", "solve", "Constants and stability for a fixed point."),
     "theory-report": (
         "selfnorm.cli._theory_report",
         "theory_report",
         "Pictures and proofs of the theory in one HTML file.",
     ),
+    "train": ("selfnorm.cli._train", "train", "A model, its metrics and a report from a table."),
 }
 
 

@@ -90,11 +90,12 @@ def uci(
 
     Notes
     -----
-    All rows that are not test rows are for training: methods that hold rows out for themselves do
-    so among these. Every method has one thread, the number of the fold as its random state, and
-    its own defaults; support vector machines and scikit-learn's perceptron get z-scored inputs as
-    their authors advise. A method that fails on a fold gets no figure there and the record
-    holds its message; comparisons use the sets that both methods have finished.
+    Seconds are those of the processor, in one thread. All rows that are not test rows are for
+    training: methods that hold rows out for themselves do so among these. Every method has one
+    thread, the number of the fold as its random state, and its own defaults; support vector
+    machines and scikit-learn's perceptron get z-scored inputs as their authors advise. A method
+    that fails on a fold gets no figure there and the record holds its message; comparisons use the
+    sets that both methods have finished.
 
     The test rows of the fixed test parts of the paper's sets were scaled apart from the training
     rows at the source. They are reported by themselves.

@@ -97,8 +97,8 @@ def _parts(record: Record) -> list[tuple[str, list[str], tuple[Any, list[Row]], 
             (
                 title,
                 [
-                    f"Means over the {common} {unit}s that every method has finished; seconds of "
-                    "one thread for one fold, median and largest; rank 1 is best.",
+                    f"Means over the {common} {unit}s that every method has finished; processor "
+                    "seconds of one thread for one fold, median and largest; rank 1 is best.",
                 ],
                 (columns, list(rows)),
                 _best(rows, columns, measure),

@@ -5,7 +5,8 @@ Parts of a page (:class:`Page`, :class:`Section`, :class:`Table`, :class:`Choice
 no other file; it reads well at 400 and at 1280 pixels, in light and dark and in print. Every text
 from outside is escaped.
 
-One page is made here as well, that of the theory: :func:`theory_report`. Drawing needs matplotlib
+Two pages are made here as well: that of the theory, :func:`theory_report`, and that of a model
+trained on a table, :func:`tabular_report`. Drawing needs matplotlib
 and jinja2 (``pip install 'selfnorm[report]'``), which load only when a picture or a page is made.
 """
 
@@ -21,6 +22,7 @@ from selfnorm.report._page import Page, Section
 from selfnorm.report._series import Panel, Series
 from selfnorm.report._style import Style, palette
 from selfnorm.report._table import Table
+from selfnorm.report._tabular_page import tabular_report
 from selfnorm.report._theory_page import theory_report
 from selfnorm.report._theory_record import theory_record
 from selfnorm.report._vector_field import Region, vector_field
@@ -41,6 +43,7 @@ __all__ = [
     "line_chart",
     "palette",
     "require",
+    "tabular_report",
     "theory_record",
     "theory_report",
     "vector_field",

@@ -5,5 +5,6 @@ from __future__ import annotations
 from selfnorm.tabular._classifier import SNNClassifier
 from selfnorm.tabular._regressor import SNNRegressor
 from selfnorm.tabular._saving import load
+from selfnorm.tabular._search import SNNSearchCV
 
-__all__ = ["SNNClassifier", "SNNRegressor", "load"]
+__all__ = ["SNNClassifier", "SNNRegressor", "SNNSearchCV", "load"]

@@ -13,8 +13,9 @@ from selfnorm.errors import DataError, DomainError
 from selfnorm.tabular._calibration import fit_temperature
 from selfnorm.tabular._engine import Job
 from selfnorm.tabular._estimator import Estimator
-from selfnorm.tabular._held_out import FOLDS, cross_fitted
+from selfnorm.tabular._held_out import cross_fitted, wants_cross_fit
 from selfnorm.tabular._labels import class_factors, labels_of, numbers_of
+from selfnorm.tabular._offsets import fit_scale_and_offsets
 from selfnorm.tabular._probabilities import (
     log_probabilities,
     mutual_information,
@@ -32,8 +33,9 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 
     Give it the table as it is: numbers of any scale, missing values, categories, texts. Several
     networks with SELU, LeCun-normal weights and alpha dropout are trained side by side on all rows,
-    their logits are averaged, and a temperature makes the probabilities honest. Everything that is
-    ``"auto"`` follows from the numbers of rows, columns and classes; whatever is given wins.
+    their logits are averaged, and a temperature and offsets make the probabilities honest.
+    Everything that is ``"auto"`` follows from the numbers of rows, columns and classes; whatever is
+    given wins.
 
     Parameters
     ----------
@@ -67,11 +69,15 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         Factors of the rows' weights by class; balanced: inverse to the classes' frequencies.
     categorical_features : "auto", None or sequence of str, int or bool
         Which columns are categories. ``"auto"``: those that hold text.
+    bins : "auto" or int
+        Bins of the piecewise linear features that stand beside each column of numbers, at least 2;
+        0: none.
     calibrate : "auto" or bool
-        Whether to fit a temperature to rows that were held out. It costs no training rows: below
-        5,000 rows four more members, each of which sees 3/4 of the rows, are trained beside the
-        others and then dropped (auto: if the ensemble has four members or more); from there on each
-        member holds out another 1/16 of the rows. With early stopping its rows are taken.
+        Whether to fit temperature and offsets to rows that were held out. It costs no training
+        rows: below 5,000 rows four more members, each of which sees 3/4 of the rows, are trained
+        beside the others and then dropped (auto: if the ensemble has four members or more); from
+        there on each member holds out another 1/16 of the rows. With early stopping its rows are
+        taken.
     early_stopping : bool
         Stop each member when the loss on rows that it holds out has not fallen for
         ``n_iter_no_change`` epochs, and take its best weights. On small tables this costs accuracy:
@@ -109,6 +115,8 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         The members, in evaluation mode.
     temperature_ : float
         What the mean logits are divided by; 1 where nothing was held out.
+    logit_offsets_ : numpy.ndarray of shape (outputs,)
+        What is then added; 0 where nothing was held out, and for an indicator y.
     n_iter_ : int
         Epochs; with early stopping of the member that took longest.
     n_layers_ : int
@@ -140,8 +148,9 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     gives the bits that k copies of the row give, 0 those of leaving it out, and the order of the
     rows does not matter.
 
-    **Probabilities** are softmax(z / T) of the members' mean logits z, with the T that makes
-    held-out rows most probable under a prior of 1 for T: few rows move it little.
+    **Probabilities** are softmax(z / T + b) of the members' mean logits z, with temperature T and
+    offsets b that make held-out rows most probable under a prior of 1 and 0: few rows move them
+    little. Unlike T alone, b may change the predicted class.
 
     **Precision.** Up to 1,024 rows are predicted in float64, more in float32: then the last digits
     may depend on which rows stand beside each other.
@@ -167,6 +176,7 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 
     classes_: Array
     temperature_: float
+    logit_offsets_: Array
     out_activation_: str
 
     def __init__(
@@ -186,6 +196,7 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         label_smoothing: Any = "auto",
         class_weight: Any = None,
         categorical_features: Any = "auto",
+        bins: Any = "auto",
         calibrate: Any = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -211,6 +222,7 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         self.label_smoothing = label_smoothing
         self.class_weight = class_weight
         self.categorical_features = categorical_features
+        self.bins = bins
         self.calibrate = calibrate
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -320,6 +332,7 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         self.n_outputs_ = 1 if one and not several else len(classes)
         self.out_activation_ = "logistic" if one else "softmax"
         self.temperature_ = 1.0
+        self.logit_offsets_ = np.zeros(self.n_outputs_)
 
     def _loss(self) -> train.Softmax | train.Binary:
         return train.Softmax() if self.out_activation_ == "softmax" else train.Binary()
@@ -328,12 +341,7 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         return self.n_outputs_
 
     def _cross_fit(self, job: Job) -> Job:
-        wanted = self.calibrate
-        if isinstance(wanted, str):
-            # More members for the temperature than for the prediction are for who asks for them.
-            wanted = len(job.plans) >= FOLDS
-        # Networks to go on with have seen all rows already.
-        return cross_fitted(job) if wanted and job.start is None else job
+        return cross_fitted(job) if wants_cross_fit(self.calibrate, job) else job
 
     def _calibrate(self, rows: Rows, outputs: Array | None) -> None:
         if outputs is None or not self.calibrate:
@@ -341,18 +349,23 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         told = np.isfinite(outputs[:, 0])
         logits, y = outputs[told], rows.y[told]
         weights = None if rows.weights is None else rows.weights[told]
-        if self.out_activation_ == "logistic":
-            y = y.reshape(len(y), -1)
-        self.temperature_ = fit_temperature(logits, y, weights)
+        if y.ndim == 2:  # several labels a row
+            self.temperature_ = fit_temperature(logits, y, weights)
+            return
+        if self.n_outputs_ == 1:
+            logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+        scale, offsets = fit_scale_and_offsets(logits, y, weights)
+        self.temperature_ = 1.0 / scale
+        self.logit_offsets_ = offsets[1:] - offsets[0] if self.n_outputs_ == 1 else offsets
 
     # ---- predictions -------------------------------------------------------------------------
 
     def _scaling(self) -> tuple[Array, Array]:
-        return np.full(self.n_outputs_, 1.0 / self.temperature_), np.zeros(self.n_outputs_)
+        return np.full(self.n_outputs_, 1.0 / self.temperature_), self.logit_offsets_
 
     def _logits(self, X: Any) -> Array:
         """Return calibrated logits (n, outputs)."""
-        logits: Array = self._outputs(X).mean(0) / self.temperature_
+        logits: Array = self._outputs(X).mean(0) / self.temperature_ + self.logit_offsets_
         return logits
 
     def decision_function(self, X: Any) -> Array:
@@ -366,8 +379,8 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         Returns
         -------
         numpy.ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Mean logits of the members, divided by ``temperature_``; for two classes the log odds of
-            the second.
+            Mean logits of the members, divided by ``temperature_``, plus ``logit_offsets_``; for
+            two classes the log odds of the second.
         """
         logits = self._logits(X)
         return logits[:, 0] if self.n_outputs_ == 1 else logits
@@ -422,7 +435,7 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         return np.asarray(self.classes_[positive[:, 0]]) if self.n_outputs_ == 1 else positive
 
     def predict_members(self, X: Any) -> Array:
-        """Return each member's own probabilities, at the same temperature.
+        """Return each member's own probabilities, with the same temperature and offsets.
 
         Parameters
         ----------
@@ -434,7 +447,8 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         numpy.ndarray of shape (n_members, n_samples, n_classes or n_labels)
             The probabilities.
         """
-        return probabilities(self._outputs(X) / self.temperature_, self.out_activation_)
+        logits = self._outputs(X) / self.temperature_ + self.logit_offsets_
+        return probabilities(logits, self.out_activation_)
 
     def mutual_information(self, X: Any) -> Array:
         r"""Return how much the members disagree about each row.

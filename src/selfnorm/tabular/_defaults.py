@@ -13,8 +13,11 @@ __all__ = ["Defaults", "Task", "defaults_for"]
 
 Task = Literal["classification", "regression"]
 
-_SMALL: Final = 250.0  # rows below which only the small-table values hold
+_SMALL: Final = 200.0  # rows below which only the small-table values hold
 _LARGE: Final = 1000.0  # rows above which only the large-table values hold
+_LEAST_STEPS: Final = 150.0
+_MOST_STEPS: Final = 4000.0
+_BIN_BUDGET: Final = 1024  # piecewise linear features of a table, at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +44,9 @@ class Defaults:
         Mean and variance that the SELU layers keep.
     clip_norm : float or None
         Largest norm of a member's gradient.
+    bins : int
+        Bins of the piecewise linear features that stand beside each column of numbers
+        (`selfnorm.tabular._bins.Bins`); 0: none.
     """
 
     width: int
@@ -54,6 +60,7 @@ class Defaults:
     n_members: int
     fixed_point: tuple[float, float]
     clip_norm: float | None
+    bins: int
 
     def steps(self, rows: int) -> int:
         """Return the number of optimiser steps on this many rows.
@@ -79,7 +86,7 @@ def defaults_for(rows: int, features: int, outputs: int, task: Task) -> Defaults
     rows : int
         Training rows, at least 1.
     features : int
-        Columns of the network's input, after the preprocessing; at least 1.
+        Columns of the preprocessed table, piecewise linear features not counted; at least 1.
     outputs : int
         Outputs of the network, at least 1: classes, or target columns.
     task : {"classification", "regression"}
@@ -99,7 +106,7 @@ def defaults_for(rows: int, features: int, outputs: int, task: Task) -> Defaults
     --------
     >>> small = defaults_for(150, 4, 3, "classification")
     >>> large = defaults_for(100_000, 30, 2, "classification")
-    >>> small.learning_rate < large.learning_rate, small.dropout > large.dropout
+    >>> small.width < large.width, small.dropout > large.dropout
     (True, True)
     >>> small.steps(150) < large.steps(100_000)
     True
@@ -112,19 +119,22 @@ def defaults_for(rows: int, features: int, outputs: int, task: Task) -> Defaults
     # 0 for small tables, 1 for large ones, and straight in log(rows) between.
     size = min(1.0, max(0.0, math.log(rows / _SMALL) / math.log(_LARGE / _SMALL)))
     batch = max(32, min(1024, round(math.sqrt(rows))))
-    steps = 300.0 * max(1.0, rows / _SMALL) ** 0.5
+    steps = min(_MOST_STEPS, _LEAST_STEPS * max(1.0, rows / _SMALL) ** 0.75)
+    width = 64.0 * 2.0 ** min(2.0, max(0.0, math.log10(rows / _LARGE)))
+    bins = min(8, _BIN_BUDGET // features)
     return Defaults(
-        width=64 if rows < 3000 else 128,
+        width=8 * round(width / 8.0),
         depth=4,
         dropout=0.05 * (1.0 - size),
-        learning_rate=1e-3 * 3.0**size,
+        learning_rate=3e-3,
         weight_decay=0.0,
-        epochs=max(1, round(min(steps, 6000.0) / math.ceil(rows / batch))),
+        epochs=max(1, round(steps / math.ceil(rows / batch))),
         batch_size=batch,
         label_smoothing=0.1 if task == "classification" else 0.0,
         n_members=8,
         fixed_point=(0.0, 1.0),
         clip_norm=None,
+        bins=bins if bins >= 2 else 0,
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import elu, leaky_relu, relu
 
 from selfnorm import nn
 from selfnorm.train._architecture import layers_of
@@ -16,6 +18,7 @@ from selfnorm.train._architecture import layers_of
 __all__ = ["AveragedNetworks", "Ensemble"]
 
 _PRECISE_ROWS: Final = 1024  # up to here predictions are computed in float64
+_FEW: Final = 1 << 14  # numbers
 _BLOCK_ELEMENTS: Final = 1 << 20  # of a layer's activations in float32, over all members
 
 
@@ -33,7 +36,7 @@ class Ensemble:
     def __init__(self, networks: Sequence[nn.SNN], device: Any = "cpu") -> None:
         first = networks[0]
         self._device = torch.device(device)
-        self._activation = _activation(first)
+        self._activate = _activation(first)
         self._widest = len(networks) * max(first.in_features, *first.widths, first.out_features)
         self._layers: dict[torch.dtype, list[tuple[Tensor, Tensor]]] = {}
         layers = zip(*(layers_of(network) for network in networks), strict=True)
@@ -66,19 +69,28 @@ class Ensemble:
         members = layers[0][0].shape[0]
         h = x.expand(members, *x.shape)
         for weight, bias in layers[:-1]:
-            h = self._activation(torch.baddbmm(bias, h, weight))
+            h = self._activate(torch.baddbmm(bias, h, weight))
         weight, bias = layers[-1]
         return torch.baddbmm(bias, h, weight)
 
 
-def _activation(network: nn.SNN) -> Any:
-    if network.activation != "selu":
-        return {
-            "elu": torch.nn.functional.elu,
-            "leaky_relu": torch.nn.functional.leaky_relu,
-            "relu": torch.relu,
-        }[network.activation]
-    return nn.SELU(*network.fixed_point)
+def _activation(network: nn.SNN) -> Callable[[Tensor], Tensor]:
+    """Return what replaces pre-activations by activations, in place."""
+    if network.activation == "selu":
+        selu = nn.SELU(*network.fixed_point, inplace=True)
+        alpha, scale = selu.alpha, selu.scale
+
+        def activate(z: Tensor) -> Tensor:
+            # On few numbers two of torch's own calls are quicker than a module's one.
+            return elu(z, alpha, inplace=True).mul_(scale) if z.numel() < _FEW else selu(z)
+
+        return activate
+    kinds: dict[str, Callable[..., Tensor]] = {
+        "elu": elu,
+        "leaky_relu": leaky_relu,
+        "relu": relu,
+    }
+    return functools.partial(kinds[network.activation], inplace=True)
 
 
 class AveragedNetworks(torch.nn.Module):
@@ -87,7 +99,7 @@ class AveragedNetworks(torch.nn.Module):
     .. math:: s \cdot \frac{1}{K} \sum_k f_k(x) + m
 
     with s = 1 / temperature and m = 0 for classes, the scale and mean of the target for
-    regression.
+    regression. Quantiles of one target are then sorted.
 
     Parameters
     ----------
@@ -95,6 +107,8 @@ class AveragedNetworks(torch.nn.Module):
         The members.
     scale, shift : array-like
         The s and m for each output.
+    quantiles : int
+        How many outputs belong to one target.
 
     Examples
     --------
@@ -108,8 +122,11 @@ class AveragedNetworks(torch.nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, networks: Sequence[nn.SNN], scale: Any, shift: Any) -> None:
+    def __init__(
+        self, networks: Sequence[nn.SNN], scale: Any, shift: Any, quantiles: int = 1
+    ) -> None:
         super().__init__()
+        self.quantiles = quantiles
         self.networks = torch.nn.ModuleList(networks)
         self.register_buffer("scale", torch.as_tensor(np.asarray(scale), dtype=torch.float32))
         self.register_buffer("shift", torch.as_tensor(np.asarray(shift), dtype=torch.float32))
@@ -117,4 +134,8 @@ class AveragedNetworks(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return outputs (n, outputs) for preprocessed rows (n, features)."""
         total = torch.stack([network(x) for network in self.networks]).mean(0)
-        return total * self.scale + self.shift
+        found = total * self.scale + self.shift
+        if self.quantiles > 1:
+            targets = found.view(len(found), -1, self.quantiles)
+            found = targets.sort(-1).values.flatten(1)
+        return found

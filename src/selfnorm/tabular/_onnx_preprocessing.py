@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfnorm.errors import DataError
+from selfnorm.tabular._bins import Bins
 from selfnorm.tabular._onnx_graph import Graph
 from selfnorm.tabular._preprocessing import CategoryColumn, NumberColumn, Preprocessor
 from selfnorm.tabular._preprocessing._numbers import BOUND, NumberArrays
@@ -63,7 +64,22 @@ def add_preprocessing(graph: Graph, preprocessor: Preprocessor) -> str:
         count = graph("Shape", rows, start=0, end=1)
         shape = graph("Concat", count, graph.constant([1], np.int64), axis=0)
         return graph("Expand", graph.constant([0.0], np.float32), shape)
-    return parts[0] if len(parts) == 1 else graph("Concat", *parts, axis=1)
+    found = parts[0] if len(parts) == 1 else graph("Concat", *parts, axis=1)
+    bins = preprocessor._bins
+    return found if bins is None else graph("Concat", found, _bins(graph, found, bins), axis=1)
+
+
+def _bins(graph: Graph, rows: str, bins: Bins) -> str:
+    """Add the piecewise linear features, in the order of operations that `Bins` has."""
+    state = bins._fitted()
+    t = _columns(graph, rows, state["column"])
+    for operator, name in (("Sub", "start"), ("Mul", "slope")):
+        t = graph(operator, t, graph.constant(state[name], np.float32))
+    low, high = (graph.constant(np.array(bound, dtype=np.float32)) for bound in (0.0, 1.0))
+    t = graph("Clip", t, low, high)
+    for operator, name in (("Mul", "factor"), ("Add", "summand")):
+        t = graph(operator, t, graph.constant(state[name], np.float32))
+    return t
 
 
 def _columns(graph: Graph, source: str, places: NDArray[np.intp]) -> str:

@@ -75,6 +75,10 @@ def check_parameters(estimator: Estimator) -> None:
     for name, least in counts.items():
         if not _auto(given[name]):
             check_count(name, given[name], least)
+    if not _auto(given["bins"]) and given["bins"] != 1:
+        check_count("bins", given["bins"], 0)
+    elif given["bins"] == 1:
+        raise DomainError("bins must be 0 or at least 2, however: bins=1; one bin is the column")
     check_count("n_iter_no_change", given["n_iter_no_change"], 1)
     for name, high in (("dropout", 1.0), ("weight_decay", math.inf), ("label_smoothing", 1.0)):
         if name in given and not _auto(given[name]):

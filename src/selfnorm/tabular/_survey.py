@@ -1,25 +1,23 @@
-"""What the columns of a table are: one pass over it, then its rows as a data frame."""
+"""What the columns of a table are, found out in one pass over it."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from selfnorm.errors import DataError, MissingDependencyError
+from selfnorm.errors import DataError
 from selfnorm.tabular._tables import TableFile, as_dates, as_numbers, as_texts
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
-__all__ = ["Column", "Survey", "frame_blocks", "frame_of", "gather", "survey"]
+__all__ = ["Column", "Survey", "survey"]
 
-Kind = Literal["number", "text", "date", "empty", "identifier"]
+Kind = Literal["number", "text", "date", "constant", "empty", "identifier"]
 
 # Distinct texts beyond which a column is no category: free text, or names of the rows.
 MOST_LEVELS: Final = 10_000
@@ -44,14 +42,15 @@ class Column:
     ----------
     name : str
         Its heading.
-    kind : {"number", "text", "date", "empty", "identifier"}
+    kind : {"number", "text", "date", "constant", "empty", "identifier"}
         Number: every value is one, but for ``markers``. Date: every value is an ISO date or time;
-        it counts as days since 1970-01-01. Text: a category. Empty: nothing but missing values.
-        Identifier: text that is new in nearly every row, or in more than 10,000 ways.
+        it counts as days since 1970-01-01. Text: a category. Constant: one value and none missing.
+        Empty: nothing but missing values. Identifier: text that is new in nearly every row, or in
+        more than 10,000 ways.
     missing : int
         Rows without a value.
     levels : tuple of str or None
-        The distinct texts, sorted; None unless ``kind`` is "text".
+        The distinct texts of a category or a constant, sorted; else None.
     low, high : float or None
         Ends of the numbers or dates.
     wide : bool
@@ -179,6 +178,8 @@ class _Watcher:
             return Column(self.name, "empty", self.missing)
         numbers = self.numbers and self.marked <= _MARKED_SHARE * self.present
         if numbers or self.dates:
+            if self.low == self.high and not self.missing + self.marked:
+                return Column(self.name, "constant", 0, low=self.low, high=self.high)
             span, largest = self.high - self.low, max(abs(self.low), abs(self.high))
             return Column(
                 self.name,
@@ -194,188 +195,52 @@ class _Watcher:
             self.present >= _IDENTIFIER_ROWS and count > _IDENTIFIER_SHARE * self.present
         ):
             return Column(self.name, "identifier", self.missing)
-        return Column(self.name, "text", self.missing, levels=tuple(sorted(self.levels)))
+        kind: Kind = "constant" if count == 1 and not self.missing else "text"
+        return Column(self.name, kind, self.missing, levels=tuple(sorted(self.levels)))
 
 
-def survey(table: TableFile) -> Survey:
+def survey(table: TableFile, *, keep: str | None = None) -> tuple[Survey, pa.Array | None]:
     """Read a table once and tell what its columns are.
+
+    Parameters
+    ----------
+    table : TableFile
+        The file.
+    keep : str, optional
+        A column to return as a whole.
+
+    Returns
+    -------
+    tuple of Survey and (pyarrow.Array or None)
+        What is known of the table, and the column.
 
     Raises
     ------
     DataError
         If the file is faulty, has no rows, or holds an infinite number.
     """
+    import pyarrow as pa
+
     watchers = {name: _Watcher(name, table.decimal) for name in table.names}
     rows = 0
+    kept = []
     for block in table.blocks(table.names):
         for name, values in block.items():
             watchers[name].see(values, rows)
         rows += len(next(iter(block.values())))
+        if keep is not None:
+            values = block[keep]
+            kept.append(values.dictionary_decode() if _coded(values) else values)
     if rows == 0:
         raise DataError(
             f"the table must have rows, however: {str(table.path)!r} has a header alone; export "
             "it again"
         )
-    return Survey(rows, {name: one.column() for name, one in watchers.items()})
+    known = Survey(rows, {name: one.column() for name, one in watchers.items()})
+    return known, pa.concat_arrays(kept) if kept else None
 
 
-# ---- rows as data frames ----------------------------------------------------------------------
-
-
-def _pandas() -> Any:
-    try:
-        import pandas
-    except ImportError as error:
-        raise MissingDependencyError(
-            "pandas", extra="tabular", purpose="Learning from a file"
-        ) from error
-    return pandas
-
-
-def _numbers_of(
-    values: pa.Array, column: Column, decimal: str, start: int
-) -> NDArray[np.floating[Any]]:
-    """Return a number or date column's values; refuse others with their place."""
-    values = _unmarked(values, column)
-    found = as_numbers(values, decimal) if column.kind == "number" else as_dates(values)
-    if found is None:
-        place, text = _first_other(values, column, decimal)
-        what = "numbers" if column.kind == "number" else "dates (YYYY-MM-DD, also with hh:mm:ss)"
-        raise DataError(
-            f"column {column.name!r} must hold {what}, as it did in training, however: {text!r} in "
-            f"data row {start + place + 1:,}; correct it or leave it empty"
-        )
-    if np.isinf(found).any():
-        place = int(np.argmax(np.isinf(found)))
-        raise DataError(
-            f"numbers must be finite, however: column {column.name!r} holds {values[place]} in "
-            f"data row {start + place + 1:,}; correct it or leave it empty"
-        )
-    numbers: NDArray[np.floating[Any]] = found if column.wide else found.astype(np.float32)
-    if not column.wide and (large := np.isinf(numbers)).any():
-        place = int(np.argmax(large))
-        raise DataError(
-            f"numbers must fit into float32 (up to 3.4e38), however: column {column.name!r} holds "
-            f"{values[place]} in data row {start + place + 1:,}; correct it or leave it empty"
-        )
-    return numbers
-
-
-def _unmarked(values: pa.Array, column: Column) -> pa.Array:
-    """Make the texts missing that mark missing values."""
+def _coded(values: pa.Array) -> bool:
     import pyarrow as pa
-    from pyarrow import compute
 
-    if not column.markers or not pa.types.is_string(values.type):
-        return values
-    marked = compute.is_in(values, pa.array(column.markers))
-    return compute.if_else(marked, pa.scalar(None, pa.string()), values)
-
-
-def _first_other(values: pa.Array, column: Column, decimal: str) -> tuple[int, str]:
-    """Return place and text of the first value that is not of the column's kind."""
-    for place in range(len(values)):
-        one = values.slice(place, 1)
-        found = as_numbers(one, decimal) if column.kind == "number" else as_dates(one)
-        if found is None:
-            return place, str(one[0])
-    return 0, str(values[0])
-
-
-def frame_of(
-    block: Mapping[str, pa.Array], columns: Sequence[Column], decimal: str, start: int
-) -> pd.DataFrame:
-    """Return a block as a data frame: float columns, and categories as pandas has them.
-
-    Raises
-    ------
-    DataError
-        If a value is not of its column's kind; ``start`` rows came before this block.
-    """
-    pandas = _pandas()
-    parts: dict[str, Any] = {}
-    for column in columns:
-        values = block[column.name]
-        if column.kind == "text":
-            coded = as_texts(values).dictionary_encode()
-            codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-            levels = pandas.Index(coded.dictionary.to_pylist(), dtype=object)
-            parts[column.name] = pandas.Categorical.from_codes(codes, levels)
-        else:
-            parts[column.name] = _numbers_of(values, column, decimal, start)
-    frame: pd.DataFrame = pandas.DataFrame(parts, copy=False)
-    return frame
-
-
-def frame_blocks(
-    table: TableFile, columns: Sequence[Column], *, also: Sequence[str] = ()
-) -> Iterator[tuple[int, pd.DataFrame, dict[str, pa.Array]]]:
-    """Yield the rows before a block, the block as a data frame, and the columns ``also``, raw."""
-    start = 0
-    names = [column.name for column in columns]
-    for block in table.blocks([*names, *also]):
-        rows = len(next(iter(block.values())))
-        if rows:
-            yield (
-                start,
-                frame_of(block, columns, table.decimal, start),
-                {name: block[name] for name in also},
-            )
-        start += rows
-
-
-def gather(table: TableFile, columns: Sequence[Column], keep: NDArray[np.bool_]) -> pd.DataFrame:
-    """Read the rows that ``keep`` marks into one data frame.
-
-    Parameters
-    ----------
-    table : TableFile
-        The file.
-    columns : sequence of Column
-        What to read, from the survey of this file.
-    keep : ndarray of bool, shape (rows,)
-        Which rows.
-
-    Returns
-    -------
-    pandas.DataFrame
-        4 bytes a number (8 if ``wide``), 1 to 4 a category.
-    """
-    pandas = _pandas()
-    count = int(keep.sum())
-    parts: dict[str, Any] = {}
-    for column in columns:
-        if column.levels is not None:
-            kind = np.min_scalar_type(-max(1, len(column.levels)))
-            parts[column.name] = np.empty(count, kind)
-        else:
-            parts[column.name] = np.empty(count, np.float64 if column.wide else np.float32)
-    names = [column.name for column in columns]
-    done = start = 0
-    for block in table.blocks(names):
-        rows = len(block[names[0]])
-        chosen = np.flatnonzero(keep[start : start + rows])
-        for column in columns:
-            values = block[column.name]
-            if column.levels is None:
-                found: NDArray[Any] = _numbers_of(values, column, table.decimal, start)
-            else:
-                found = _codes(values, column.levels)
-            parts[column.name][done : done + len(chosen)] = found[chosen]
-        done += len(chosen)
-        start += rows
-    for column in columns:
-        if column.levels is not None:
-            levels = pandas.Index(list(column.levels), dtype=object)
-            parts[column.name] = pandas.Categorical.from_codes(parts[column.name], levels)
-    frame: pd.DataFrame = pandas.DataFrame(parts, copy=False)
-    return frame
-
-
-def _codes(values: pa.Array, levels: Sequence[str]) -> NDArray[Any]:
-    import pyarrow as pa
-    from pyarrow import compute
-
-    found = compute.index_in(as_texts(values), pa.array(levels, pa.string()))
-    codes: NDArray[Any] = found.fill_null(-1).to_numpy(zero_copy_only=False)
-    return codes
+    return bool(pa.types.is_dictionary(values.type))

@@ -141,8 +141,9 @@ class TableFile:
         """Refuse a name that is no column, and offer the nearest."""
         if name in self.names:
             return
-        near = difflib.get_close_matches(name, self.names, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"the columns are {listed(self.names)}"
+        small = {one.casefold().strip(): one for one in self.names}
+        near = difflib.get_close_matches(name.casefold().strip(), small, 1)
+        hint = f"did you mean {small[near[0]]!r}?" if near else f"they are {listed(self.names)}"
         if len(self.names) == 1 and self._dialect is not None:
             hint = f"its only column is {self.names[0]!r}; separate the fields by commas"
         raise DataError(f"{what} must be a column of {str(self.path)!r}, however: {name!r}; {hint}")

@@ -12,6 +12,7 @@ from scipy import sparse
 from sklearn.exceptions import NotFittedError
 
 from selfnorm.errors import DataError, DomainError
+from selfnorm.tabular._bins import Bins
 from selfnorm.tabular._preprocessing._categories import CategoryTable, fit_category
 from selfnorm.tabular._preprocessing._checks import check_memory, check_weight, places_of
 from selfnorm.tabular._preprocessing._columns import (
@@ -101,7 +102,7 @@ class Preprocessor:
     nothing of other rows and gives no output; of more than 4,096 levels the rarest count as
     unknown.
 
-    If no column gives an output, there is one column of zeros.
+    If no column gives an output, there is one column of zeros. `add_bins` appends further features.
 
     Examples
     --------
@@ -240,12 +241,46 @@ class Preprocessor:
         self._reads_all = len(self._numbers.used) == len(columns)
         self._kinds = {c.index: c.kind for c in numbers}
         self._categories = [CategoryTable(c) for c in categories]
+        self._bins: Bins | None = None
         self.output_names = [c.name for c in numbers if c.scaling is not None]
         self.output_names += [f"{c.name} missing" for c in numbers if c.flag is not None]
         for column in categories:
             self.output_names += _names_of(column)
         if not self.output_names:
             self.output_names = ["constant"]
+        self.width = len(self.output_names)
+
+    def add_bins(self, count: int, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Append piecewise linear features of the columns of numbers to the outputs.
+
+        Parameters
+        ----------
+        count : int
+            Bins of a column, at least 2; see `selfnorm.tabular._bins.Bins`.
+        rows : numpy.ndarray of float32, shape (n_samples, width)
+            What `transform` gave for the training rows.
+
+        Returns
+        -------
+        numpy.ndarray of float32, shape (n_samples, new width)
+            What it gives from now on.
+        """
+        numbers = [c for c in self.columns if isinstance(c, NumberColumn) and c.scaling is not None]
+        if not numbers:
+            return rows
+        bins = Bins(count).fit(rows[:, : len(numbers)])
+        if not bins.width:
+            return rows
+        self._append(bins)
+        return np.concatenate([rows, bins.transform(rows)], axis=1)
+
+    def _append(self, bins: Bins) -> None:
+        names, seen = self.output_names, dict.fromkeys(bins.columns, 0)
+        added = []
+        for column in bins.columns:
+            added.append(f"{names[column]} bin {seen[column]}")
+            seen[column] += 1
+        self._bins, self.output_names = bins, names + added
         self.width = len(self.output_names)
 
     # ----------------------------------------------------------------------------------- applying
@@ -287,6 +322,9 @@ class Preprocessor:
             stop = start + category.column.width
             category.apply(table.texts(category.column.index), out[:, start:stop])
             start = stop
+        if self._bins is not None:
+            width = self.width - self._bins.width
+            out[:, width:] = self._bins.transform(out[:, :width])
         return out
 
     def _transform_matrix(self, table: Table, out: NDArray[np.float32]) -> None:
@@ -361,6 +399,7 @@ class Preprocessor:
             "random_state": self.random_state,
             "feature_names_in": None if names is None else names.tolist(),
             "columns": [column.to_state() for column in self.columns],
+            "bins": None if self._bins is None else self._bins.to_state(),
         }
 
     @classmethod
@@ -408,6 +447,16 @@ class Preprocessor:
             random_state=take(state, "random_state"),
         )
         new._learn(learnt, names)
+        bins = state.get("bins")  # the first version had none
+        if bins is not None:
+            stored = Bins.from_state(bins)
+            if max(stored.columns, default=0) >= new.width:
+                raise DataError(
+                    "the stored bins must be of stored columns, however: column "
+                    f"{max(stored.columns)} of {new.width}; the file is damaged, save the model "
+                    "again"
+                )
+            new._append(stored)
         return new
 
 

@@ -1,0 +1,373 @@
+"""From a table in a file to a trained estimator and the record of how it went."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import selfnorm
+from selfnorm.errors import DataError, DomainError
+from selfnorm.tabular._health import health
+from selfnorm.tabular._importance import permutation_importance
+from selfnorm.tabular._scores import (
+    calibration,
+    classification_baseline,
+    classification_scores,
+    confusion,
+    regression_scores,
+    residuals,
+)
+from selfnorm.tabular._survey import Column, Survey, survey
+from selfnorm.tabular._table_rows import gather
+from selfnorm.tabular._table_target import Target, hold_out, target_of
+from selfnorm.tabular._tables import TableFile, listed
+from selfnorm.tabular._time_limit import Budget, within
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from selfnorm.tabular import SNNClassifier, SNNRegressor
+
+__all__ = ["TrainedTable", "train_table"]
+
+# Values (rows times columns) that are held in memory: 512 MiB as float32. Of larger tables rows are
+# drawn at random.
+MOST_VALUES: Final = 1 << 27
+_HEALTH_ROWS: Final = 2000
+_TASKS: Final = ("auto", "classification", "regression")
+
+
+@dataclass(frozen=True)
+class TrainedTable:
+    """What `train_table` returns.
+
+    Attributes
+    ----------
+    estimator : SNNClassifier or SNNRegressor
+        Fitted; its ``table_`` says how rows of a file become its inputs.
+    record : dict
+        Metrics, pictures' numbers and settings; JSON can hold it.
+    """
+
+    estimator: SNNClassifier | SNNRegressor
+    record: dict[str, Any]
+
+
+def train_table(
+    path: str | os.PathLike[str],
+    target: str,
+    *,
+    task: str = "auto",
+    test_fraction: float = 0.2,
+    time_limit: float | None = None,
+    members: int | str = "auto",
+    seed: int = 0,
+    verbose: bool = False,
+    tell: Callable[[str], object] = lambda text: None,
+) -> TrainedTable:
+    """Train on a CSV or Parquet file, and measure on rows held out.
+
+    The file is read twice in blocks: once to see what the columns are, once for the rows. In memory
+    are at most 2²⁷ values (512 MiB); of larger tables rows are drawn at random.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    target : str
+        Name of the column to predict. Rows without a value in it are left out.
+    task : {"auto", "classification", "regression"}
+        Auto: text is classes; so are at most 20 different whole numbers of which each is met in 5
+        rows on average; other numbers are regression.
+    test_fraction : float
+        Share of the rows held out, in (0, 1).
+    time_limit : float, optional
+        Seconds, about, for everything. Training gets fewer epochs, then fewer rows, to keep it.
+    members : int or "auto"
+        Networks in the ensemble.
+    seed : int
+        Fixes split, weights and orders.
+    verbose : bool
+        Show a bar while training.
+    tell : callable
+        Is told what goes on, a line each.
+
+    Returns
+    -------
+    TrainedTable
+        Estimator and record.
+
+    Raises
+    ------
+    DataError
+        If the file, or what it holds, is nothing to learn from; the message says where and why.
+    DomainError
+        If an argument lies outside its domain.
+    """
+    if task not in _TASKS:
+        raise DomainError(f"task must be one of {', '.join(_TASKS)}, however: task={task!r}")
+    if not 0.0 < test_fraction < 1.0:
+        raise DomainError(
+            f"test_fraction must lie between 0 and 1, however: test_fraction={test_fraction:g}"
+        )
+    budget = Budget(time_limit)
+    started = time.perf_counter()
+    table = TableFile(path)
+    table.require(target, "the target")
+    tell(f"looking at {table.path}")
+    seen, raw = survey(table, keep=target)
+    goal = target_of(seen.columns[target], raw, table.decimal, task)
+    del raw
+    columns = _usable(table, seen, target)
+    notes = [*table.notes, *_notes(seen, target, goal)]
+    generator = np.random.default_rng(seed)
+    held = hold_out(goal, test_fraction, generator)
+    part = _parts(goal, held, len(columns), generator, notes)
+    tell(f"reading {int((part > 0).sum()):,} rows of {len(columns)} columns")
+    training, testing = gather(table, columns, part)
+    chosen = part[goal.known]
+    y_training, y_testing = goal.values[chosen == 1], goal.values[chosen == 2]
+    read = time.perf_counter() - started
+
+    estimator = _estimator(goal, members, seed, verbose)
+    targets = _labels(goal, y_training)
+    training, targets, changes = within(budget, estimator, training, targets, generator)
+    notes += changes
+    tell(f"training on {len(training):,} rows")
+    began = time.perf_counter()
+    estimator.fit(training, targets)
+    fitted = time.perf_counter() - began
+    estimator.table_ = _table_state(goal, columns)
+
+    tell(f"measuring on {len(testing):,} rows held out")
+    began = time.perf_counter()
+    record = {
+        "format": 1,
+        "selfnorm": selfnorm.__version__,
+        "file": str(table.path),
+        "target": target,
+        "task": goal.task,
+        "task_reason": goal.reason,
+        "rows": {
+            "file": seen.rows,
+            "without_target": int((~goal.known).sum()),
+            "training": len(training),
+            "held_out": len(testing),
+        },
+        "columns": [_described(one, target) for one in seen.columns.values()],
+        "notes": notes,
+        "classes": [str(label) for label in goal.classes.tolist()],
+        **_measure(estimator, goal, testing, y_testing, y_training, generator),
+        "curves": {"loss": [float(v) for v in estimator.loss_curve_]},
+        "health": _health(estimator, testing),
+        "settings": _settings(estimator, test_fraction, seed, time_limit),
+        "environment": _environment(),
+    }
+    record["seconds"] = {
+        "reading": round(read, 3),
+        "training": round(fitted, 3),
+        "measuring": round(time.perf_counter() - began, 3),
+    }
+    return TrainedTable(estimator, record)
+
+
+# ---- before training ----------------------------------------------------------------------------
+
+
+def _usable(table: TableFile, seen: Survey, target: str) -> list[Column]:
+    columns = [one for name, one in seen.columns.items() if name != target and one.usable]
+    if not columns:
+        others = [name for name in seen.columns if name != target]
+        what = f"{listed(others)} hold nothing usable" if others else "there are no others"
+        raise DataError(
+            "the table must have columns to learn from besides the target, however: "
+            f"{what}; numbers, dates and texts that come again are usable"
+        )
+    return columns
+
+
+def _notes(seen: Survey, target: str, goal: Target) -> list[str]:
+    """Say what was decided about the columns."""
+    notes = []
+    absent = int((~goal.known).sum())
+    if absent:
+        notes.append(f"{absent:,} rows have no target and are left out.")
+    for one in seen.columns.values():
+        if one.markers:
+            notes.append(
+                f"In column {one.name!r} of numbers, {listed(one.markers)} counts as missing."
+            )
+        if one.name == target:
+            continue
+        if one.kind == "empty":
+            notes.append(f"Column {one.name!r} is empty and is left out.")
+        elif one.kind == "identifier":
+            notes.append(f"Column {one.name!r} has a new text in nearly every row; left out.")
+        elif one.kind == "constant":
+            notes.append(f"Column {one.name!r} always holds the same and is left out.")
+    if goal.task == "classification":
+        sizes = np.bincount(goal.values, minlength=len(goal.classes))
+        if lonely := int((sizes == 1).sum()):
+            notes.append(f"{lonely:,} classes are met once; they cannot be measured.")
+    return notes
+
+
+def _parts(
+    goal: Target,
+    held: NDArray[np.bool_],
+    columns: int,
+    generator: np.random.Generator,
+    notes: list[str],
+) -> NDArray[np.uint8]:
+    """Return for each row of the file 0 (not read), 1 (training) or 2 (held out)."""
+    part = np.zeros(len(goal.known), dtype=np.uint8)
+    chosen = np.where(held, 2, 1).astype(np.uint8)
+    most = max(1, MOST_VALUES // columns)
+    if len(chosen) > most:
+        drawn = np.zeros(len(chosen), dtype=bool)
+        drawn[generator.choice(len(chosen), most, replace=False)] = True
+        notes.append(
+            f"{most:,} of {len(chosen):,} rows were drawn at random, so that the table fits into "
+            f"{MOST_VALUES * 4 >> 20} MiB."
+        )
+        chosen = np.where(drawn, chosen, 0).astype(np.uint8)
+    part[goal.known] = chosen
+    return part
+
+
+def _estimator(goal: Target, members: int | str, seed: int, verbose: bool) -> Any:
+    from selfnorm.tabular import SNNClassifier, SNNRegressor
+
+    kind = SNNClassifier if goal.task == "classification" else SNNRegressor
+    return kind(n_members=members, random_state=seed, verbose=verbose)
+
+
+def _labels(goal: Target, values: NDArray[Any]) -> NDArray[Any]:
+    return goal.classes[values] if goal.task == "classification" else values
+
+
+def _table_state(goal: Target, columns: list[Column]) -> dict[str, Any]:
+    """Return what a file's rows need to become inputs: no data, no levels."""
+    return {
+        "target": goal.name,
+        "task": goal.task,
+        "columns": [
+            {"name": c.name, "kind": c.kind, "wide": c.wide, "markers": list(c.markers)}
+            for c in columns
+        ],
+    }
+
+
+# ---- after training -----------------------------------------------------------------------------
+
+
+def _described(column: Column, target: str) -> dict[str, Any]:
+    return {
+        "name": column.name,
+        "kind": column.kind,
+        "missing": column.missing,
+        "levels": None if column.levels is None else len(column.levels),
+        "low": column.low,
+        "high": column.high,
+        "used": "target" if column.name == target else ("yes" if column.usable else "no"),
+    }
+
+
+def _measure(
+    estimator: Any,
+    goal: Target,
+    testing: pd.DataFrame,
+    y: NDArray[Any],
+    y_training: NDArray[Any],
+    generator: np.random.Generator,
+) -> dict[str, Any]:
+    """Return scores, those of a baseline, the pictures' numbers and the columns' importance."""
+    if goal.task == "regression":
+        guess = np.asarray(estimator.predict(testing), dtype=float)
+
+        def error(frame: pd.DataFrame, truth: NDArray[Any]) -> float:
+            scores = regression_scores(truth, np.asarray(estimator.predict(frame), dtype=float))
+            return float(scores["rmse"] or 0.0)
+
+        return {
+            "metrics": regression_scores(y, guess),
+            "baseline": regression_scores(y, np.full(len(y), y_training.mean())),
+            "baseline_name": "the training rows' mean",
+            "residuals": residuals(y, guess, generator),
+            "importance": permutation_importance(testing, y, error, generator),
+        }
+    proba = _probabilities(estimator, goal, testing)
+    picked = proba.argmax(1)
+
+    def loss(frame: pd.DataFrame, truth: NDArray[Any]) -> float:
+        scores = classification_scores(truth, _probabilities(estimator, goal, frame))
+        return float(scores["log_loss"] or 0.0)
+
+    return {
+        "metrics": classification_scores(y, proba),
+        "baseline": classification_baseline(y_training, y, len(goal.classes)),
+        "baseline_name": "the training rows' class frequencies",
+        "confusion": confusion(y, picked, [str(label) for label in goal.classes.tolist()]),
+        "calibration": calibration(y, proba),
+        "importance": permutation_importance(testing, y, loss, generator),
+    }
+
+
+def _probabilities(estimator: Any, goal: Target, frame: pd.DataFrame) -> NDArray[np.float64]:
+    """Return probabilities of all classes of the table; some may be in no training row."""
+    proba = np.zeros((len(frame), len(goal.classes)))
+    proba[:, np.searchsorted(goal.classes, estimator.classes_)] = estimator.predict_proba(frame)
+    return proba
+
+
+def _health(estimator: Any, testing: pd.DataFrame) -> dict[str, Any]:
+    return health(
+        estimator.networks_, estimator.preprocessor_.transform(testing.iloc[:_HEALTH_ROWS])
+    )
+
+
+def _settings(
+    estimator: Any, test_fraction: float, seed: int, time_limit: float | None
+) -> dict[str, Any]:
+    """Return what training really used, "auto" resolved where the fitted nets tell it."""
+    net = estimator.networks_[0]
+    params = {
+        name: value if isinstance(value, bool | int | float | str | None) else str(value)
+        for name, value in estimator.get_params(deep=False).items()
+    }
+    return {
+        "parameters": params,
+        "used": {
+            "members": len(estimator.networks_),
+            "hidden layers": len(net.widths),
+            "units of each": ", ".join(map(str, dict.fromkeys(net.widths))) or "none",
+            "activation": net.activation,
+            "fixed point (mean, var)": f"{net.fixed_point[0]:.4g}, {net.fixed_point[1]:.4g}",
+            "dropout": net.dropout,
+            "inputs after preprocessing": net.in_features,
+            "epochs": int(estimator.n_iter_),
+            "temperature": float(getattr(estimator, "temperature_", 1.0)),
+            "held-out share": test_fraction,
+            "seed": seed,
+            "time limit, s": time_limit,
+        },
+    }
+
+
+def _environment() -> dict[str, str]:
+    return {
+        "selfnorm": selfnorm.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "threads": str(torch.get_num_threads()),
+    }
