@@ -133,6 +133,20 @@ def test_several_targets(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["variable"], estimator.predict(rows), atol=1e-5)
 
 
+def test_calibration_and_bins_are_inside(tmp_path: Path) -> None:
+    X = numbers()
+    # Neighbours as close as float32 has them make the steepest bins.
+    X[:, 5] = np.where(X[:, 0] > 0, 1.0, np.nextafter(np.float32(1), np.float32(2)))
+    X[::3, 5] = 3.0
+    options = {**SMALL, "n_members": 4, "max_iter": 20, "bins": 5, "calibrate": True}
+    estimator = SNNClassifier(**options).fit(X, (X[:, 3] > 0) + 2 * (X[:, 1] > 1))
+    assert estimator.temperature_ != 1
+    assert estimator.logit_offsets_.any()
+    assert any(" bin " in name for name in estimator.preprocessor_.output_names)
+    rows = odd_rows(X)
+    assert_same_classes(estimator, run(estimator, tmp_path / "a.onnx", {"X": rows}), rows)
+
+
 @pytest.mark.parametrize("targets", [1, 2])
 def test_quantiles(targets: int, tmp_path: Path) -> None:
     X = numbers()
