@@ -115,7 +115,7 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         The members, in evaluation mode.
     temperature_ : float
         What the mean logits are divided by; 1 where nothing was held out.
-    logit_offsets_ : numpy.ndarray of shape (n_outputs_,)
+    logit_offsets_ : numpy.ndarray of shape (outputs,)
         What is then added; 0 where nothing was held out, and for an indicator y.
     n_iter_ : int
         Epochs; with early stopping of the member that took longest.

@@ -113,11 +113,11 @@ class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         Columns of y.
     out_activation_ : "identity"
         What is done to the outputs.
-    target_mean_, target_scale_ : numpy.ndarray of shape (n_outputs_,)
+    target_mean_, target_scale_ : numpy.ndarray of shape (outputs,)
         Mean and standard deviation of each target, in its units; the scale of a constant one is 1.
     quantiles_ : tuple of float or None
         The quantiles that are predicted, sorted.
-    quantile_shifts_ : numpy.ndarray of shape (n_outputs_, n_quantiles)
+    quantile_shifts_ : numpy.ndarray of shape (outputs, quantiles)
         What was added to each in calibration, in standard deviations of its target.
     loss_, best_loss_ : float
         Mean training loss of the members in the last epoch, and the lowest.
