@@ -37,8 +37,12 @@ def test_weights_are_copies_in_any_order(seed: int) -> None:
 
 
 def test_both_zeros_are_one() -> None:
-    X = np.array([[0.0, 1.0], [-0.0, 1.0]], dtype=np.float32)
-    assert len(merge(X, np.array([1, 1]), None)) == 1
+    # Many other rows, so that equal ones stand together by their hash and not by chance.
+    X = np.arange(2000, dtype=np.float32).reshape(1000, 2)
+    X[:, 0] = 0.0
+    twice = np.concatenate([X, X * np.array([-1.0, 1.0], dtype=np.float32)])
+    assert np.signbit(twice[1000, 0])
+    assert len(merge(twice, np.zeros(2000), None)) == 1000
 
 
 def test_rows_of_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:

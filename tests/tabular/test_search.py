@@ -66,7 +66,7 @@ def test_regression_with_groups_weights_and_frames() -> None:
     frame = pd.DataFrame(matrix, columns=list("abcd"))
     frame.loc[::9, "b"] = np.nan
     groups, weights = np.arange(90) % 5, np.random.default_rng(0).uniform(size=90)
-    model, grid = SNNRegressor(**FEW), {"weight_decay": [0.0, 0.3], "loss": ["squared", "huber"]}
+    model, grid = SNNRegressor(**FEW), {"weight_decay": [0.0, 0.3], "loss": ["squared", "pinball"]}
     one = SNNSearchCV(model, grid, cv=GroupKFold(3)).fit(
         frame, y, sample_weight=weights, groups=groups
     )
@@ -79,6 +79,16 @@ def test_regression_with_groups_weights_and_frames() -> None:
     assert one.feature_names_in_.tolist() == list("abcd")
     assert not hasattr(one, "predict_proba")
     assert one.n_features_in_ == 4
+
+
+def test_candidates_that_prepare_otherwise_do_not_share_rows() -> None:
+    model = SNNClassifier(**FEW)
+    grid = {"class_weight": [None, {0: 20.0}], "bins": [0, 6]}
+    kept: dict[str, Any] = {"cv": 2, "scoring": "neg_log_loss"}
+    one, other = SNNSearchCV(model, grid, **kept), GridSearchCV(model, grid, **kept)
+    expected = other.fit(X, Y).cv_results_["mean_test_score"]
+    np.testing.assert_allclose(one.fit(X, Y).cv_results_["mean_test_score"], expected, atol=2e-4)
+    assert len(set(expected.round(3))) == 4
 
 
 def test_what_differs_in_a_rate_trains_together(monkeypatch: pytest.MonkeyPatch) -> None:
