@@ -237,6 +237,18 @@ def test_named_columns(tmp_path: Path) -> None:
     assert "empty text where missing" in session.get_modelmeta().description
 
 
+def test_dates_have_an_input_of_their_own(tmp_path: Path) -> None:
+    frame = frame_of()[["size", "day"]]
+    day = frame["day"].to_numpy("M8[us]").astype(np.int64) / 1e6
+    # Days apart only by seconds, which float32 does not tell apart.
+    frame["day"] = np.datetime64("2021-01-01") + (day % 60).astype("m8[s]")
+    estimator = SNNRegressor(**{**SMALL, "max_iter": 40}).fit(frame, day % 60)
+    found = run(estimator, tmp_path / "a.onnx", feeds_of(frame))["variable"]
+    expected = estimator.predict(frame)
+    assert expected.std() > 5
+    np.testing.assert_allclose(found[:, 0], expected, atol=1e-4)  # float32, up to 60
+
+
 def test_the_empty_text_can_be_a_level(tmp_path: Path) -> None:
     X = np.array([[""], ["a"], ["b"], [None]] * 6, dtype=object)
     y = np.array([5.0, 1.0, 2.0, -4.0] * 6)
