@@ -67,7 +67,8 @@ def train_table(
     """Train on a CSV or Parquet file, and measure on rows held out.
 
     The file is read twice in blocks: once to see what the columns are, once for the rows. In memory
-    are at most 2²⁷ values (512 MiB); of larger tables rows are drawn at random.
+    are at most 2²⁷ values (512 MiB), and 2²⁸ inputs that the preprocessing makes of the training
+    rows (1 GiB); of larger tables rows are drawn at random.
 
     Parameters
     ----------
