@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,19 @@ def test_figures_of_a_cell() -> None:
     assert cell["log_loss"] == pytest.approx(expected)
     # All rows have confidence 0.75 and half are right.
     assert cells.calibration_error([cell["bins"]]) == pytest.approx(0.25)
+
+
+def test_a_talkative_rival_is_not_heard(capsys: pytest.CaptureFixture[str]) -> None:
+    class Loud(Constant):
+        def fit(self, X: Any, y: Any) -> Constant:
+            print("epoch 1")
+            print("a tip", file=sys.stderr)
+            warnings.warn("not converged", stacklevel=1)
+            return self
+
+    table = Table("t", np.ones((8, 1)), 2 * (np.arange(8) % 2), np.arange(8)[None] < 4)
+    assert "accuracy" in cells.run_cell("uci", table, 0, method(Loud))
+    assert capsys.readouterr() == ("", "")
 
 
 def test_calibration_error_pools_rows_before_it_compares() -> None:

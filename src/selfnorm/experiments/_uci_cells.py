@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import math
 import os
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,9 +69,7 @@ def run_cell(collection: str, table: Table, fold: int, method: Method) -> Cell:
         "n_train": len(y),
         "n_test": int(test.sum()),
     }
-    with warnings.catch_warnings():
-        # What a rival says about itself (not converged, too few rows of a class) is not our news.
-        warnings.simplefilter("ignore")
+    with _silence():
         try:
             start = time.process_time()
             model = method.estimator(table, fold).fit(X, y)
@@ -89,6 +89,17 @@ def run_cell(collection: str, table: Table, fold: int, method: Method) -> Cell:
         cell |= _classified(predicted, probability, table.y[test])
     finished: Cell = plain(cell)
     return finished
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep what a rival says about itself (not converged, a bar, a tip) off our output."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        yield
 
 
 def _answers(
