@@ -26,7 +26,7 @@ class Graph:
         try:
             self._onnx: Any = importlib.import_module("onnx")
         except ImportError as error:
-            raise MissingDependencyError("onnx", extra="onnx", purpose="to_onnx") from error
+            raise MissingDependencyError("onnx", extra="tabular", purpose="to_onnx") from error
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
         self._inputs: dict[str, Any] = {}

@@ -67,9 +67,9 @@ def train_table(
 ) -> TrainedTable:
     """Train on a CSV or Parquet file, and measure on rows held out.
 
-    The file is read twice in blocks: once to see what the columns are, once for the rows. In memory
-    are at most 2²⁷ values (512 MiB), and as many inputs that the preprocessing makes of the training
-    rows; of larger tables rows are drawn at random.
+    The file is read twice in blocks: once to see what the columns are, once for the rows. At most
+    2²⁷ values (512 MiB) are in memory, and as many inputs that the preprocessing makes of the
+    training rows; of larger tables rows are drawn at random.
 
     Parameters
     ----------

@@ -168,7 +168,7 @@ def _arrow() -> Any:
         return importlib.import_module("pyarrow")
     except ImportError as error:
         raise MissingDependencyError(
-            "pyarrow", extra="parquet", purpose="reading Parquet files"
+            "pyarrow", extra="tabular", purpose="reading Parquet files"
         ) from error
 
 

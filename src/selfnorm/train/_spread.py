@@ -207,5 +207,5 @@ def _joblib() -> Any:
         return importlib.import_module("joblib")
     except ImportError as error:
         raise MissingDependencyError(
-            "joblib", extra="experiments", purpose="spreading a training"
+            "joblib", extra="tabular", purpose="spreading a training"
         ) from error
