@@ -248,6 +248,49 @@ def test_a_full_disk_later_is_told_and_loses_nothing(tmp_path: Path, monkeypatch
         assert _checkpoint.load(path)["epoch"] == 3
 
 
+FULL = """
+import os, resource, warnings
+path = sys.argv[1]
+unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+def watch(record):
+    if record.epoch == 3:  # as if the disk had room for some more bytes, but not for a file
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1500, unlimited[1]))
+    if record.epoch == 5:
+        print("after", record.epoch, "epochs the file has", train._checkpoint.load(path)["epoch"])
+        if sys.argv[2] == "dies":
+            os._exit(3)
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+
+t = trainer(path, every=1, unit="epochs", callbacks=(watch,))
+fit(t)
+torch.save([t.export(k).state_dict() for k in range(3)], sys.argv[3])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of the file size")
+@pytest.mark.parametrize("then", ["dies", "has room again"])
+def test_a_disk_that_fills_up_while_training(tmp_path: Path, then: str, uninterrupted) -> None:
+    """Writing fails in the kernel, in the middle of a file, from epoch 3 on."""
+    path, out, script = tmp_path / "a" / "run.ckpt", tmp_path / "out.pt", tmp_path / "script.py"
+    script.write_text(SCRIPT + FULL)
+    command = [sys.executable, str(script), str(path), then, str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert "after 5 epochs the file has 2" in done.stdout
+    assert "RuntimeWarning: the checkpoint" in done.stderr
+    assert "could not be written ([Errno 27] File too large)" in done.stderr
+    assert list(path.parent.iterdir()) == [path], "no temporary file should be left"
+    if then == "dies":
+        assert done.returncode == 3
+        t = trainer(None).resume(path)
+        fit(t)
+        assert_same(states(t, 3), uninterrupted)
+    else:
+        assert done.returncode == 0, done.stderr
+        assert _checkpoint.load(path)["epoch"] > 5
+        assert_same(torch.load(out, weights_only=True), uninterrupted)
+
+
 def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     class Harmful:
         def __reduce__(self):

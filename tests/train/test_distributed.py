@@ -76,6 +76,12 @@ def started(seed):
     fit(t)
     return t._weights[0]
 
+def streamed():
+    t = trainer(F64, shuffle_rows=64)
+    X, y, w = rows()
+    t.fit([(X[a:b], y[a:b], w[a:b]) for a, b in ((0, 90), (90, 203))])
+    return t._weights[0]
+
 def run(name, **changes):
     architecture, settings = CASES[name]
     t = trainer(architecture, **settings, **changes)
@@ -91,7 +97,7 @@ def run(name, **changes):
 """
 space: dict[str, object] = {}
 exec(COMMON, space)
-CASES, run, started = space["CASES"], space["run"], space["started"]
+CASES, run, started, streamed = (space[n] for n in ("CASES", "run", "started", "streamed"))
 
 
 def free_port() -> int:
@@ -148,6 +154,7 @@ def together(request, tmp_path_factory) -> list[dict]:
         found = {name: run(name) for name in CASES}
         rank = int(os.environ["RANK"])
         found["start"] = started(rank)
+        found["stream"] = streamed()
         t = trainer(F32, epochs=1, batch_size=60, dropout=0.5, moments=True)
         alike = torch.ones(60, 6), torch.zeros(60, dtype=torch.int64)
         found["moments"] = t.fit(*alike).history[0].moments
@@ -201,6 +208,11 @@ def test_initial_weights_are_those_of_the_first(together) -> None:
     for found in together:
         torch.testing.assert_close(found["start"], expected, rtol=0.0, atol=1e-6)
     assert not torch.allclose(started(1), expected, atol=0.01)
+
+
+def test_batches_are_shared_too(together) -> None:
+    for found in together:
+        torch.testing.assert_close(found["stream"], streamed(), rtol=0.0, atol=1e-11)
 
 
 def test_dropout_repeats_itself_and_differs_between_processes(together) -> None:

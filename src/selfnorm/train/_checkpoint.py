@@ -16,7 +16,7 @@ from selfnorm._files import write_atomically
 from selfnorm.errors import DataError, DomainError
 from selfnorm.train._checks import check_choice, check_number
 
-__all__ = ["Checkpoint", "load", "save", "save_or_warn"]
+__all__ = ["Checkpoint", "load", "refuse_to_overwrite", "save", "save_or_warn"]
 
 _FORMAT: Final = "selfnorm.train 1"
 
@@ -65,6 +65,20 @@ class Checkpoint:
         every = check_number("every", self.every, 0.0, open_low=True)
         object.__setattr__(self, "every", every)
         check_choice("unit", self.unit, ("seconds", "epochs"))
+
+
+def refuse_to_overwrite(
+    checkpoint: Checkpoint | None, resumed: tuple[Path, dict[str, Any]] | None
+) -> None:
+    """Refuse a file that exists, unless it is the one that the training goes on from."""
+    if checkpoint is None or not Path(checkpoint.path).exists():
+        return
+    if resumed is None or resumed[0].resolve() != Path(checkpoint.path).resolve():
+        raise DomainError(
+            "a new training must not overwrite a checkpoint, however: "
+            f"{os.fspath(checkpoint.path)!r} exists; call resume with it, delete it, or take "
+            "another path"
+        )
 
 
 def save(path: str | os.PathLike[str], state: dict[str, Any]) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from selfnorm.errors import ConvergenceError
 from selfnorm.train._network import Network, Step
 
-__all__ = ["Divergence", "locate"]
+__all__ = ["Divergence", "broken_members", "locate", "not_finite"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +26,28 @@ class Divergence:
     epoch: int
     step: int
     where: str
+
+    def error(self, numbers: Sequence[int], rate: float) -> ConvergenceError:
+        """Return what tells of it; ``numbers`` are the members' own, ``rate`` is the first's."""
+        return ConvergenceError(
+            f"the training must stay finite, however: it diverged in epoch {self.epoch}, step "
+            f"{self.step}, for member{'s' if len(numbers) > 1 else ''} "
+            f"{', '.join(map(str, numbers))}; the first that is not finite: {self.where}. Lower "
+            f"the rate (lr={rate:g}), clip the gradient (clip_norm=1.0), warm up, or let "
+            "on_divergence='halve' retry"
+        )
+
+
+def not_finite(row: Tensor) -> tuple[int, ...]:
+    """Return the positions of what is not finite."""
+    return tuple((~torch.isfinite(row)).nonzero()[:, 0].tolist())
+
+
+def broken_members(network: Network) -> tuple[int, ...]:
+    """Return the positions of members with a parameter that is not finite."""
+    flat, layout = network.parameters, network.layout
+    whole = [torch.isfinite(layout.member(flat, k)).all() for k in range(network.members)]
+    return tuple(k for k, finite in enumerate(whole) if not bool(finite))
 
 
 def locate(network: Network, member: int, step: Step | None) -> str:

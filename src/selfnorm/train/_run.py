@@ -13,11 +13,11 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from selfnorm.errors import ConvergenceError, DomainError
+from selfnorm.errors import DomainError
 from selfnorm.train._batches import Batches
 from selfnorm.train._checkpoint import Checkpoint, save, save_or_warn
 from selfnorm.train._data import Data
-from selfnorm.train._divergence import Divergence, locate
+from selfnorm.train._divergence import Divergence, broken_members, locate, not_finite
 from selfnorm.train._group import Group
 from selfnorm.train._held import Held
 from selfnorm.train._members import Member
@@ -243,7 +243,7 @@ class Run:
             if seen is not None and not math.isfinite(
                 seen[at].sum() if single is None else single[at]
             ):
-                bad = _not_finite(log[self._step])
+                bad = not_finite(log[self._step])
                 if bad:
                     where = locate(network, bad[0], step)
                     return Divergence(bad, number, self._step + 1, where)
@@ -254,16 +254,11 @@ class Run:
                 self._pause(now)
         self._last = step
         for s, row in enumerate(log if seen is None else ()):
-            if bad := _not_finite(row):
+            if bad := not_finite(row):
                 return Divergence(bad, number, s + 1, "the loss (on a GPU the layer is not kept)")
-        if not bool(torch.isfinite(network.parameters.sum())):
-            bad = tuple(
-                k
-                for k in range(network.members)
-                if not bool(torch.isfinite(network.layout.member(network.parameters, k)).all())
-            )
-            if bad:
-                return Divergence(bad, number, steps, locate(network, bad[0], None))
+        whole = bool(torch.isfinite(network.parameters.sum()))
+        if not whole and (bad := broken_members(network)):
+            return Divergence(bad, number, steps, locate(network, bad[0], None))
         return None
 
     def _pause(self, now: float) -> None:
@@ -284,13 +279,7 @@ class Run:
         worst = max(self._members[m].halvings for m in numbers)
         if self.settings.on_divergence == "raise" or worst >= _MOST_HALVINGS:
             rates = [group.flow.rates[k] for k in divergence.members]
-            raise ConvergenceError(
-                "the training must stay finite, however: it diverged in epoch "
-                f"{divergence.epoch}, step {divergence.step}, for member"
-                f"{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}; the first that "
-                f"is not finite: {divergence.where}. Lower the rate (lr={rates[0]:g}), clip the "
-                "gradient (clip_norm=1.0), warm up, or let on_divergence='halve' retry"
-            )
+            raise divergence.error(numbers, rates[0])
         halvings = [m.halvings + (k in numbers) for k, m in enumerate(self._members)]
         self._tries += 1
         # All go back: the others repeat what they did, since nothing random depends on the past.
@@ -448,10 +437,6 @@ class Run:
             "group": None if self._group is None else self._group.state(),
             "log": self._log[: self._step].to("cpu", copy=True),
         }
-
-
-def _not_finite(row: Tensor) -> tuple[int, ...]:
-    return tuple((~torch.isfinite(row)).nonzero()[:, 0].tolist())
 
 
 @contextlib.contextmanager

@@ -42,9 +42,17 @@ def spread(
     ----------
     trainer : Trainer
         What to train: several members, without checkpoint and callbacks.
-    X, y, sample_weight, class_weight, validation
-        As for `Trainer.fit`. Each job gets them all, of ``validation`` its own members' rows; a
-        memory-mapped file must be there on all machines.
+    X : array-like or iterable
+        As for `Trainer.fit`, like the next four. Each job gets all rows; a file that is
+        memory-mapped or read in batches must be there on all machines.
+    y : array-like, optional
+        Targets.
+    sample_weight : array-like, optional
+        Weights of the rows.
+    class_weight : dict of int to float or "balanced", optional
+        Weights of the classes.
+    validation : tuple or array-like or list, optional
+        What is held out; of a list of rows for each member a job gets its members' part.
     members_per_job : int, optional
         How many members go together, at least; what is left is divided evenly. Default: as many as
         give each worker one job, and not fewer than 2.

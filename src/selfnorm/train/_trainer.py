@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from selfnorm import nn
 from selfnorm.errors import DomainError
 from selfnorm.train._architecture import Architecture, architecture_of, flatten, layers_of
 from selfnorm.train._arrays import check_inputs
-from selfnorm.train._checkpoint import Checkpoint, load
+from selfnorm.train._checkpoint import Checkpoint, load, refuse_to_overwrite
 from selfnorm.train._checks import check_count, per_member
 from selfnorm.train._early_stopping import EarlyStopping
 from selfnorm.train._intake import checksum_of, take_in
@@ -274,7 +275,7 @@ class Trainer:
         """
         settings = self._settings
         ranks = Ranks.find(settings.distributed, settings.device)
-        ranks.first(self._check_files)
+        ranks.first(partial(refuse_to_overwrite, settings.checkpoint, self._resumed))
         with ranks.together():
             data, held = take_in(settings, X, y, sample_weight, class_weight, validation)
             keep = settings.checkpoint is not None or self._resumed is not None or ranks.size > 1
@@ -294,17 +295,6 @@ class Trainer:
         self._resumed = None
         self._weights = run.weights()
         return result
-
-    def _check_files(self) -> None:
-        checkpoint = self._settings.checkpoint
-        if checkpoint is None or not Path(checkpoint.path).exists():
-            return
-        if self._resumed is None or self._resumed[0].resolve() != Path(checkpoint.path).resolve():
-            raise DomainError(
-                "a new training must not overwrite a checkpoint, however: "
-                f"{os.fspath(checkpoint.path)!r} exists; call resume with it, delete it, or take "
-                "another path"
-            )
 
     def _start(self) -> Iterator[Tensor]:
         """Yield each member's initial parameters."""
