@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -28,6 +27,7 @@ from selfnorm.train._records import EpochRecord, Result
 from selfnorm.train._schedules import Plateau
 from selfnorm.train._settings import Settings
 from selfnorm.train._stream import Stream
+from selfnorm.train._threads import threads_for
 from selfnorm.train._validation import Validation
 
 __all__ = ["Run"]
@@ -36,10 +36,6 @@ _MOST_HALVINGS: Final = 20  # a millionth of the rate
 _TRIES: Final = 1  # from one place, before the training begins anew
 _PAUSE: Final = 0.5  # seconds between looks at what is due
 _GOOD: Final = 10.0  # times the lowest loss so far: an epoch above is no state to go back to
-
-# Multiplications in the largest product of a step: below, waking a second thread costs more than it
-# saves (128 rows, 8 layers of 128, two cores: 1.1 ms a step with one thread, 1.8 with two).
-_LEAST_PRODUCT: Final = 1 << 22
 
 Watcher = Callable[[EpochRecord], object]
 
@@ -219,7 +215,7 @@ class Run:
     def _run_epoch(self, group: Group) -> Divergence | None:
         """Take the steps of an epoch that are left; tell of a divergence."""
         largest = self.settings.batch_size * group.network.largest
-        with torch.inference_mode(), _threads(1 if largest < _LEAST_PRODUCT else None):
+        with torch.inference_mode(), threads_for(largest):
             return self._take_steps(group)
 
     def _take_steps(self, group: Group) -> Divergence | None:
@@ -437,17 +433,3 @@ class Run:
             "group": None if self._group is None else self._group.state(),
             "log": self._log[: self._step].to("cpu", copy=True),
         }
-
-
-@contextlib.contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Let torch use so many threads for a while; None: as many as it does."""
-    before = torch.get_num_threads()
-    if count is None or count == before:
-        yield
-        return
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
