@@ -133,6 +133,20 @@ def test_several_targets(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["variable"], estimator.predict(rows), atol=1e-5)
 
 
+def test_calibration_and_bins_are_inside(tmp_path: Path) -> None:
+    X = numbers()
+    # Neighbours as close as float32 has them make the steepest bins.
+    X[:, 5] = np.where(X[:, 0] > 0, 1.0, np.nextafter(np.float32(1), np.float32(2)))
+    X[::3, 5] = 3.0
+    options = {**SMALL, "n_members": 4, "max_iter": 20, "bins": 5, "calibrate": True}
+    estimator = SNNClassifier(**options).fit(X, (X[:, 3] > 0) + 2 * (X[:, 1] > 1))
+    assert estimator.temperature_ != 1
+    assert estimator.logit_offsets_.any()
+    assert any(" bin " in name for name in estimator.preprocessor_.output_names)
+    rows = odd_rows(X)
+    assert_same_classes(estimator, run(estimator, tmp_path / "a.onnx", {"X": rows}), rows)
+
+
 @pytest.mark.parametrize("targets", [1, 2])
 def test_quantiles(targets: int, tmp_path: Path) -> None:
     X = numbers()
@@ -235,6 +249,18 @@ def test_named_columns(tmp_path: Path) -> None:
         ("zip", "tensor(double)"),
     ]
     assert "empty text where missing" in session.get_modelmeta().description
+
+
+def test_dates_have_an_input_of_their_own(tmp_path: Path) -> None:
+    frame = frame_of()[["size", "day"]]
+    day = frame["day"].to_numpy("M8[us]").astype(np.int64) / 1e6
+    # Days apart only by seconds, which float32 does not tell apart.
+    frame["day"] = np.datetime64("2021-01-01") + (day % 60).astype("m8[s]")
+    estimator = SNNRegressor(**{**SMALL, "max_iter": 40}).fit(frame, day % 60)
+    found = run(estimator, tmp_path / "a.onnx", feeds_of(frame))["variable"]
+    expected = estimator.predict(frame)
+    assert expected.std() > 5
+    np.testing.assert_allclose(found[:, 0], expected, atol=1e-4)  # float32, up to 60
 
 
 def test_the_empty_text_can_be_a_level(tmp_path: Path) -> None:

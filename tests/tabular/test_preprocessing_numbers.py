@@ -23,7 +23,7 @@ def by_hand(values: list[float]) -> list[float]:
     middle = statistics.median(values)
     distance = statistics.median(abs(x - middle) for x in values if x != middle)
     z = [0.6744897501960817 * (x - middle) / distance for x in values]
-    c = [v / math.sqrt(1 + (v / 3) ** 2) for v in z]
+    c = [v / math.sqrt(1 + (v / 5) ** 2) for v in z]
     mean, deviation = statistics.fmean(c), statistics.pstdev(c)
     return [(v - mean) / deviation for v in c]
 
@@ -37,6 +37,7 @@ def by_hand(values: list[float]) -> list[float]:
         [1.0, 2.0, 2.0, 3.0],
         [1e300, -1e300, 1.0, 5e299],
         [1e-300, 3e-300, 4e-300],
+        [5e-324, 0.0, 0.0, 5e-324, 5e-324],
     ],
 )
 def test_the_documented_formula(values: list[float]) -> None:
@@ -71,12 +72,12 @@ def test_outliers_are_tamed_and_order_is_kept() -> None:
     plain = fit_one(values)
     values[-3:] = [1e3, 1e6, sys.float_info.max]
     wild = fit_one(values)
-    assert np.abs(plain).max() < 3
-    assert np.abs(wild).max() < 3.5
+    assert np.abs(plain).max() < 3.5
+    assert np.abs(wild).max() < 5.5
     assert (np.diff(wild) >= 0).all()
     assert (np.diff(wild[:-2]) > 0).all()
     # The other rows hardly notice: z-scores would all be nearly equal.
-    assert np.abs(wild[:-3] - plain[:-3]).max() < 0.05
+    assert np.abs(wild[:-3] - plain[:-3]).max() < 0.1
 
 
 def test_the_largest_floats_are_told_apart() -> None:
@@ -96,12 +97,12 @@ def test_a_column_of_many_zeros_is_scaled_by_the_others() -> None:
     assert spread[1] > 1.8 * spread[0] > 1.0
 
 
-@pytest.mark.parametrize("n", [25, 27, 1000])
-def test_rare_values_are_held_at_5(n: int) -> None:
+@pytest.mark.parametrize("n", [36, 38, 1000])
+def test_rare_values_are_held_at_6(n: int) -> None:
     out = fit_one([4.0] + [2.0] * (n - 1))
     assert out.mean() == pytest.approx(0, abs=1e-6)
-    assert out[0] == pytest.approx(min(5, math.sqrt(n - 1)), rel=1e-6)
-    assert out.var() == pytest.approx(min(1, 25 / (n - 1)), rel=1e-5)
+    assert out[0] == pytest.approx(min(6, math.sqrt(n - 1)), rel=1e-6)
+    assert out.var() == pytest.approx(min(1, 36 / (n - 1)), rel=1e-5)
 
 
 def test_missing_values_become_the_median_and_are_told() -> None:

@@ -16,7 +16,7 @@ NumberKind = Literal["number", "datetime", "duration"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scaling:
-    """``gain * (clip((x - center) / scale) - mean)`` with ``clip(z) = z / sqrt(1 + (z/3)**2)``."""
+    """``gain * (clip((x - center) / scale) - mean)`` with ``clip(z) = z / sqrt(1 + (z/5)**2)``."""
 
     center: float
     scale: float

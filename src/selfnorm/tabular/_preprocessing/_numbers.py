@@ -16,15 +16,18 @@ __all__ = ["TAIL", "NumberArrays", "fit_numbers"]
 
 F64 = NDArray[np.float64]
 
-# Where the smooth clip levels off, in robust standard deviations.
-BOUND: Final = 3.0
+# Where the smooth clip levels off, in robust standard deviations. Against plain z-scores, 5 lowers
+# the log-loss of the default classifier by .0034 +- .0017 nats (3: .0022 +- .0023, 8: .0025 +-
+# .0011; 16 UCI sets of 500 to 2,310 rows, two folds, paired); the error on California housing
+# (3,000 rows, three draws) grows by .3 % (3: .7 %, 8: -.1 %). Stored models assume this value.
+BOUND: Final = 5.0
 # The median of |x| for a standard normal x: its 75 % quantile.
 MEDIAN_DISTANCE: Final = 0.6744897501960817
 # The largest output of a training row. Only where a value is rare does variance 1 ask for more: a
-# value of frequency p stands sqrt((1 - p) / p) standard deviations from the mean, which passes 5
-# below p = 1/26. There the column is shrunk instead: a row with one such value has a mean square
-# of at most (d - 1 + 25) / d over d coordinates, where variance 1 would give (d - 1 + 1/p) / d.
-TAIL: Final = 5.0
+# value of frequency p stands sqrt((1 - p) / p) standard deviations from the mean, which passes 6
+# below p = 1/37. There the column is shrunk instead: a row with one such value has a mean square
+# of at most (d - 1 + 36) / d over d coordinates, where variance 1 would give (d - 1 + 1/p) / d.
+TAIL: Final = 6.0
 # Rows at a time, so that the intermediate results stay in the processor's cache.
 _BLOCK: Final = 1 << 15
 _HUGE: Final = float(np.finfo(np.float64).max)
@@ -148,8 +151,9 @@ def _median(values: F64, weight: F64 | None) -> float:
         half, slack = total[-1] / 2, 1e-12 * total[-1]
         lower = ordered[min(int(np.searchsorted(total, half - slack, side="left")), n - 1)]
         upper = ordered[min(int(np.searchsorted(total, half + slack, side="right")), n - 1)]
-    # Halves first: the sum of two numbers can be too large for a float.
-    return float(lower / 2 + upper / 2)
+    # Halves first: the sum of two numbers can be too large for a float. But half of the smallest
+    # float is 0.
+    return float(lower if lower == upper else lower / 2 + upper / 2)
 
 
 # -------------------------------------------------------------------------------------- applying

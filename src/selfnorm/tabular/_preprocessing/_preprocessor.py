@@ -81,9 +81,9 @@ class Preprocessor:
 
     **Numbers**: ``z = 0.6745 * (x - median) / distance`` with the median distance from the median
     of the rows that are not at the median, so that a column of many zeros is scaled by the rest;
-    then the smooth clip ``z / sqrt(1 + (z/3)**2)``, which holds outliers below 3; then mean 0 and
-    variance 1 exactly. Columns of one value give no output. Where a value is so rare (below 1/26)
-    that variance 1 would put it more than 5 from the mean, it is put at 5 and the variance is
+    then the smooth clip ``z / sqrt(1 + (z/5)**2)``, which holds outliers below 5; then mean 0 and
+    variance 1 exactly. Columns of one value give no output. Where a value is so rare (below 1/37)
+    that variance 1 would put it more than 6 from the mean, it is put at 6 and the variance is
     less than 1. Integers, however few, are numbers. Booleans are 0 and 1.
     Infinities are refused.
 
