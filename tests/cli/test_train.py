@@ -336,8 +336,8 @@ def peak(*words: str) -> float:
 def test_memory_is_bounded_on_a_file_of_300_mb(tmp_path: Path) -> None:
     """1.5 million rows of 21 columns: the matrix is 126 MiB, the file 300 MB.
 
-    Measured on two cores: training peaks at 1.0 GiB, of which torch and the other libraries are
-    .45 GiB; reading the whole text at once would take some 3 GiB. Predicting takes one block.
+    The libraries take .45 GiB. Beside them training holds the matrix, at most 512 MiB of inputs
+    made of it and copies of these; predicting holds some blocks (measured: .12 GiB).
     """
     generator = np.random.default_rng(0)
     path = tmp_path / "big.csv"
@@ -351,7 +351,7 @@ def test_memory_is_bounded_on_a_file_of_300_mb(tmp_path: Path) -> None:
                 file.write(",".join(f"{v:.6g}" for v in row) + f",town {place},{one}\n")
     words = ("--target", "y", "--members", "1", "--time-limit", "60", "--out", str(tmp_path / "m"))
     base = peak("train", str(small_copy(path)), *words)
-    assert peak("train", str(path), *words, "--force") < base + 900
+    assert peak("train", str(path), *words, "--force") < base + 1800
     model, out = str(tmp_path / "m"), str(tmp_path / "p.csv")
     assert peak("predict", model, str(path), "--out", out) < base + 250
 

@@ -152,6 +152,9 @@ def test_other_numbers_other_sentences(record) -> None:
     other = copy.deepcopy(record)
     other["confusion"]["counts"] = [[12, 0], [0, 8]]
     other["calibration"]["bins"][0]["accuracy"] = 1.0
+    mistaken = copy.deepcopy(record)
+    mistaken["confusion"]["counts"] = [[12, 0], [1, 7]]
+    assert f"the most frequent one, once, took ' ' for {HOSTILE}" in text_of(mistaken)
     other["importance"]["columns"][0]["low"] = -0.01
     other["curves"]["loss"] = [0.7, *[0.3] * 30]
     text = text_of(other)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from selfnorm.errors import DataError
+from selfnorm.tabular import _table_training
 from selfnorm.tabular._survey import survey
 from selfnorm.tabular._table_target import Target, hold_out, target_of
+from selfnorm.tabular._table_training import train_table
 from selfnorm.tabular._tables import TableFile
 
 
@@ -113,3 +115,20 @@ def test_the_split_depends_on_the_seed_alone() -> None:
     assert first.sum() == 27
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+
+
+def test_large_tables_are_drawn_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "t.csv"
+    numbers = np.random.default_rng(0).normal(size=200)
+    rows = [f"{a:.4g},{'uvw'[k % 3]},{'yn'[int(a > 0)]}" for k, a in enumerate(numbers)]
+    path.write_text("a,b,y\n" + "\n".join(rows) + "\n", "utf-8")
+    monkeypatch.setattr(_table_training, "MOST_VALUES", 300)  # 150 rows of 2 columns
+    found = train_table(path, "y", members=1, seed=1).record
+    assert found["rows"]["training"] + found["rows"]["held_out"] == 150
+    assert 20 < found["rows"]["held_out"] < 40
+    assert "drawn at random" in " ".join(found["notes"])
+    monkeypatch.setattr(_table_training, "MOST_INPUTS", 600)
+    found = train_table(path, "y", members=1, seed=1).record
+    inputs = found["settings"]["used"]["inputs after preprocessing"]
+    assert found["rows"]["training"] == 600 // inputs
+    assert found["rows"]["held_out"] > 20

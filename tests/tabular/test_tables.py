@@ -72,6 +72,11 @@ def test_separators_inside_quotes_do_not_count(table) -> None:
     assert read(file)["a"].tolist() == ["x;y;z;w", "x;y;z;w", "p;q;r;s"]
 
 
+def test_a_mark_in_a_name_is_no_separator(table) -> None:
+    file = table(lines("a;x;y,b", "1.5,2", "2.5,3"))
+    assert file.names == ["a;x;y", "b"]
+
+
 def test_quotes_line_breaks_and_a_byte_order_mark(table) -> None:
     rows = [["p\nq", 'say "hi"'], ["p\nq", "ü, ö"], ["r", "ü, ö"]]
     stream = io.StringIO()
@@ -135,9 +140,10 @@ def test_faulty_files_are_refused_in_one_line(content: bytes, message: str, tabl
 
 def test_encoding_faults_far_inside(table, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_csv, "_BLOCK", 64)
-    good = "a,b\n" + "1,ä\n" * 100
-    with pytest.raises(DataError, match=f"at byte {len(good.encode()) + 2:,}, there is 0xff"):
-        table(good.encode() + b"1,\xff\n")
+    for shift in range(8):  # the last one ends a block inside an ä
+        good = ("a,b\n" + "1," + "x" * shift + "\n" + "1,ä\n" * 100).encode()
+        with pytest.raises(DataError, match=f"at byte {len(good) + 2:,}, there is 0xff"):
+            table(good + b"1,\xff\n")
 
 
 def test_a_lone_inch_is_no_open_quotation(table) -> None:
@@ -256,6 +262,16 @@ def test_later_rows_that_do_not_fit_are_named(table) -> None:
     ):
         with pytest.raises(DataError, match=message):
             list(frame_blocks(table(lines("d,more,a", "2020-01-01,x,1", row)), columns))
+
+
+def test_rows_are_counted_over_blocks(table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_csv, "_BLOCK", 64)
+    rows = [f"{k},{k % 5}" for k in range(300)]
+    seen, _ = survey(table(lines("a,b", *rows)))
+    with pytest.raises(DataError, match="'oops' in data row 301"):
+        list(frame_blocks(table(lines("a,b", *rows, "oops,1")), list(seen.columns.values())))
+    with pytest.raises(DataError, match="holds inf in data row 301"):
+        survey(table(lines("a,b", *rows, "inf,1")))
 
 
 # ---- Parquet ------------------------------------------------------------------------------------

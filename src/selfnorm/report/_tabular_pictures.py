@@ -63,9 +63,11 @@ def _confusion(record: Record) -> Section:
     see = "Every held-out row is on the diagonal: no class was mistaken."
     if wrong.any():
         true, guess = np.unravel_index(int(wrong.argmax()), wrong.shape)
+        count = int(wrong.max())
+        times = "once" if count == 1 else f"{count:,} times"
         see = (
-            f"Numbers off the diagonal are mistakes; the most frequent one, {int(wrong.max()):,} "
-            f"times, took {labels[true]} for {labels[guess]}."
+            f"Numbers off the diagonal are mistakes; the most frequent one, {times}, "
+            f"took {labels[true]} for {labels[guess]}."
         )
     return Section(
         "Which classes are mistaken for which",

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Dialect", "csv_blocks", "csv_dialect", "decode_error"]
 
-_BLOCK: Final = 8 << 20  # bytes of text that are parsed at a time; a row must fit in
+# Bytes of text that are parsed at a time; a row must fit in. Arrow reads ahead: some 60 blocks of
+# memory in all. Larger ones are not faster (300 MB: 8.7 s of CPU with 1, 2 or 4 MiB).
+_BLOCK: Final = 2 << 20
 _SAMPLE: Final = 1 << 18
 _SEPARATORS: Final = (",", ";", "\t", "|")
 _DECIMAL_COMMA: Final = re.compile(r"\s*[-+]?\d+,\d+\s*")

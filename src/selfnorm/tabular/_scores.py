@@ -55,9 +55,8 @@ def _auc(y: Codes, proba: Floats) -> float | None:
     """Return the mean area under the curve from the ranks of the probabilities."""
     from scipy.stats import rankdata
 
-    classes = [1] if proba.shape[1] == 2 else range(proba.shape[1])
     areas = []
-    for k in classes:
+    for k in range(proba.shape[1]):  # of two classes both give the same
         inside = y == k
         count, rest = int(inside.sum()), int((~inside).sum())
         if count and rest:

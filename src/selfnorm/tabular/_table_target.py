@@ -199,7 +199,7 @@ def hold_out(target: Target, fraction: float, generator: np.random.Generator) ->
     order = order[np.argsort(target.values[order], kind="stable")]
     sizes = np.bincount(target.values, minlength=len(target.classes))
     # Each class gives its share rounded down; the rows still wanted come from the largest rests.
-    share = np.where(sizes > 1, sizes * fraction, 0.0)
+    share = sizes * fraction
     take = np.floor(share).astype(int)
     wanted = min(max(1, round(count * fraction)), int(np.maximum(sizes - 1, 0).sum()))
     rest = np.where(take < sizes - 1, share - take, -1.0)

@@ -15,33 +15,25 @@ from numpy.typing import NDArray
 
 import selfnorm
 from selfnorm.errors import DataError, DomainError
-from selfnorm.tabular._health import health
-from selfnorm.tabular._importance import permutation_importance
-from selfnorm.tabular._scores import (
-    calibration,
-    classification_baseline,
-    classification_scores,
-    confusion,
-    regression_scores,
-    residuals,
-)
+from selfnorm.tabular._defaults import defaults_for
 from selfnorm.tabular._survey import Column, Survey, survey
+from selfnorm.tabular._table_measuring import measure
 from selfnorm.tabular._table_rows import gather
 from selfnorm.tabular._table_target import Target, hold_out, target_of
 from selfnorm.tabular._tables import TableFile, listed
 from selfnorm.tabular._time_limit import Budget, within
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from selfnorm.tabular import SNNClassifier, SNNRegressor
 
 __all__ = ["TrainedTable", "train_table"]
 
-# Values (rows times columns) that are held in memory: 512 MiB as float32. Of larger tables rows are
-# drawn at random.
+# Values that are held in memory: of the table (rows times columns, 512 MiB as float32), and of what
+# the preprocessing makes of the training rows (as much). Of larger tables rows are drawn at random.
+# Training holds up to three copies of its inputs: measured, 2^28 of them peak at 3.1 GB.
 MOST_VALUES: Final = 1 << 27
-_HEALTH_ROWS: Final = 2000
+MOST_INPUTS: Final = 1 << 27
+_CODES: Final = 16  # inputs that a category of many levels becomes, about
 _TASKS: Final = ("auto", "classification", "regression")
 
 
@@ -76,7 +68,8 @@ def train_table(
     """Train on a CSV or Parquet file, and measure on rows held out.
 
     The file is read twice in blocks: once to see what the columns are, once for the rows. In memory
-    are at most 2²⁷ values (512 MiB); of larger tables rows are drawn at random.
+    are at most 2²⁷ values (512 MiB), and as many inputs that the preprocessing makes of the training
+    rows; of larger tables rows are drawn at random.
 
     Parameters
     ----------
@@ -130,7 +123,7 @@ def train_table(
     notes = [*table.notes, *_notes(seen, target, goal)]
     generator = np.random.default_rng(seed)
     held = hold_out(goal, test_fraction, generator)
-    part = _parts(goal, held, len(columns), generator, notes)
+    part = _parts(goal, held, columns, generator, notes)
     tell(f"reading {int((part > 0).sum()):,} rows of {len(columns)} columns")
     training, testing = gather(table, columns, part)
     chosen = part[goal.known]
@@ -165,9 +158,8 @@ def train_table(
         "columns": [_described(one, target) for one in seen.columns.values()],
         "notes": notes,
         "classes": [str(label) for label in goal.classes.tolist()],
-        **_measure(estimator, goal, testing, y_testing, y_training, generator),
+        **measure(estimator, goal, testing, y_testing, y_training, generator),
         "curves": {"loss": [float(v) for v in estimator.loss_curve_]},
-        "health": _health(estimator, testing),
         "settings": _settings(estimator, test_fraction, seed, time_limit),
         "environment": _environment(),
     }
@@ -223,24 +215,46 @@ def _notes(seen: Survey, target: str, goal: Target) -> list[str]:
 def _parts(
     goal: Target,
     held: NDArray[np.bool_],
-    columns: int,
+    columns: list[Column],
     generator: np.random.Generator,
     notes: list[str],
 ) -> NDArray[np.uint8]:
     """Return for each row of the file 0 (not read), 1 (training) or 2 (held out)."""
-    part = np.zeros(len(goal.known), dtype=np.uint8)
     chosen = np.where(held, 2, 1).astype(np.uint8)
-    most = max(1, MOST_VALUES // columns)
-    if len(chosen) > most:
-        drawn = np.zeros(len(chosen), dtype=bool)
-        drawn[generator.choice(len(chosen), most, replace=False)] = True
+    _draw(chosen, (1, 2), MOST_VALUES // len(columns), generator)
+    training = int((chosen == 1).sum())
+    _draw(chosen, (1,), MOST_INPUTS // _inputs(goal, columns, training), generator)
+    if not chosen.all():
+        kept = [
+            f"{int((chosen == k).sum()):,} of {int(total):,}"
+            for k, total in ((1, (~held).sum()), (2, held.sum()))
+        ]
         notes.append(
-            f"{most:,} of {len(chosen):,} rows were drawn at random, so that the table fits into "
-            f"{MOST_VALUES * 4 >> 20} MiB."
+            f"To fit into memory, rows were drawn at random: {kept[0]} to train on, {kept[1]} to "
+            "measure on."
         )
-        chosen = np.where(drawn, chosen, 0).astype(np.uint8)
+    part = np.zeros(len(goal.known), dtype=np.uint8)
     part[goal.known] = chosen
     return part
+
+
+def _draw(
+    chosen: NDArray[np.uint8], kinds: tuple[int, ...], most: int, generator: np.random.Generator
+) -> None:
+    """Set rows of these kinds to 0 until at most so many are left."""
+    rows = np.flatnonzero(np.isin(chosen, kinds))
+    if len(rows) > most:
+        chosen[generator.choice(rows, len(rows) - max(most, 2), replace=False)] = 0
+
+
+def _inputs(goal: Target, columns: list[Column], rows: int) -> int:
+    """Return about how many inputs the preprocessing makes of the columns."""
+    numbers = sum(one.levels is None for one in columns)
+    flags = sum(one.missing > 0 for one in columns if one.levels is None)
+    codes = sum(min(len(one.levels), _CODES) for one in columns if one.levels is not None)
+    plain = numbers + flags + codes
+    outputs = max(1, len(goal.classes))
+    return plain + numbers * defaults_for(max(rows, 1), plain, outputs, goal.task).bins
 
 
 def _estimator(goal: Target, members: int | str, seed: int, verbose: bool) -> Any:
@@ -279,59 +293,6 @@ def _described(column: Column, target: str) -> dict[str, Any]:
         "high": column.high,
         "used": "target" if column.name == target else ("yes" if column.usable else "no"),
     }
-
-
-def _measure(
-    estimator: Any,
-    goal: Target,
-    testing: pd.DataFrame,
-    y: NDArray[Any],
-    y_training: NDArray[Any],
-    generator: np.random.Generator,
-) -> dict[str, Any]:
-    """Return scores, those of a baseline, the pictures' numbers and the columns' importance."""
-    if goal.task == "regression":
-        guess = np.asarray(estimator.predict(testing), dtype=float)
-
-        def error(frame: pd.DataFrame, truth: NDArray[Any]) -> float:
-            scores = regression_scores(truth, np.asarray(estimator.predict(frame), dtype=float))
-            return float(scores["rmse"] or 0.0)
-
-        return {
-            "metrics": regression_scores(y, guess),
-            "baseline": regression_scores(y, np.full(len(y), y_training.mean())),
-            "baseline_name": "the training rows' mean",
-            "residuals": residuals(y, guess, generator),
-            "importance": permutation_importance(testing, y, error, generator),
-        }
-    proba = _probabilities(estimator, goal, testing)
-    picked = proba.argmax(1)
-
-    def loss(frame: pd.DataFrame, truth: NDArray[Any]) -> float:
-        scores = classification_scores(truth, _probabilities(estimator, goal, frame))
-        return float(scores["log_loss"] or 0.0)
-
-    return {
-        "metrics": classification_scores(y, proba),
-        "baseline": classification_baseline(y_training, y, len(goal.classes)),
-        "baseline_name": "the training rows' class frequencies",
-        "confusion": confusion(y, picked, [str(label) for label in goal.classes.tolist()]),
-        "calibration": calibration(y, proba),
-        "importance": permutation_importance(testing, y, loss, generator),
-    }
-
-
-def _probabilities(estimator: Any, goal: Target, frame: pd.DataFrame) -> NDArray[np.float64]:
-    """Return probabilities of all classes of the table; some may be in no training row."""
-    proba = np.zeros((len(frame), len(goal.classes)))
-    proba[:, np.searchsorted(goal.classes, estimator.classes_)] = estimator.predict_proba(frame)
-    return proba
-
-
-def _health(estimator: Any, testing: pd.DataFrame) -> dict[str, Any]:
-    return health(
-        estimator.networks_, estimator.preprocessor_.transform(testing.iloc[:_HEALTH_ROWS])
-    )
 
 
 def _settings(
