@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from selfnorm import experiments
 from selfnorm.errors import DataError, DomainError
 from selfnorm.experiments import _uci_cells as cells
 from selfnorm.experiments._rivals import METHODS, Method
-from selfnorm.experiments._tabular_data import Table
+from selfnorm.experiments._tabular_data import Table, load_tables
 from selfnorm.experiments._uci_statistics import Grid, grid_of, paired
 
 pytest.importorskip("sklearn")
@@ -78,6 +80,36 @@ def test_figures_of_a_cell() -> None:
     assert cell["log_loss"] == pytest.approx(expected)
     # All rows have confidence 0.75 and half are right.
     assert cells.calibration_error([cell["bins"]]) == pytest.approx(0.25)
+
+
+def test_area_under_the_curve_by_counting_pairs(tmp_path: Path) -> None:
+    generator = np.random.default_rng(4)
+    X = generator.normal(size=(90, 2))
+    y = (X[:, 0] + generator.normal(size=90) > 0).astype(np.int64)
+    np.savez(tmp_path / "htru2.npz", X=X, y=y)
+    result = experiments.uci(data="htru2", data_dir=tmp_path, methods=["svm", "mlp"], folds=[3])
+    (table,) = load_tables("htru2", data_dir=tmp_path)
+    test = table.tests[3]
+    model = METHODS["svm"].estimator(table, 3).fit(table.X[~test], table.y[~test])
+    score = model.decision_function(table.X[test])
+    right, wrong = score[table.y[test] == 1], score[table.y[test] == 0]
+    rows = {row[0]: row[1] for row in result.rows}
+    assert result.columns[1] == "AUC"
+    assert rows["svm"] == pytest.approx((right[:, None] > wrong).mean(), abs=1e-4)
+    assert 0.5 < rows["mlp"] <= 1.0
+
+
+def test_a_talkative_rival_is_not_heard(capsys: pytest.CaptureFixture[str]) -> None:
+    class Loud(Constant):
+        def fit(self, X: Any, y: Any) -> Constant:
+            print("epoch 1")
+            print("a tip", file=sys.stderr)
+            warnings.warn("not converged", stacklevel=1)
+            return self
+
+    table = Table("t", np.ones((8, 1)), 2 * (np.arange(8) % 2), np.arange(8)[None] < 4)
+    assert "accuracy" in cells.run_cell("uci", table, 0, method(Loud))
+    assert capsys.readouterr() == ("", "")
 
 
 def test_calibration_error_pools_rows_before_it_compares() -> None:

@@ -102,3 +102,12 @@ def test_the_result_is_frozen() -> None:
 def test_refusals(arguments: tuple[object, ...], text: str) -> None:
     with pytest.raises(DomainError, match=text):
         defaults_for(*arguments)  # type: ignore[arg-type]
+
+
+def test_bins_keep_within_their_budget_and_are_never_one() -> None:
+    counts = [defaults_for(500, d, 2, "classification").bins for d in range(1, 2000)]
+    assert counts[0] == 8
+    assert counts[-1] == 0
+    assert 1 not in counts
+    assert all(a >= b for a, b in itertools.pairwise(counts))
+    assert max(d * count for d, count in enumerate(counts, 1)) == 1024

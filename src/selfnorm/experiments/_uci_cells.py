@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import math
 import os
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,17 +69,15 @@ def run_cell(collection: str, table: Table, fold: int, method: Method) -> Cell:
         "n_train": len(y),
         "n_test": int(test.sum()),
     }
-    with warnings.catch_warnings():
-        # What a rival says about itself (not converged, too few rows of a class) is not our news.
-        warnings.simplefilter("ignore")
+    with _silence():
         try:
             start = time.process_time()
             model = method.estimator(table, fold).fit(X, y)
             middle = time.process_time()
             if table.task == "regression":
-                predicted, probability = np.asarray(model.predict(table.X[test])).ravel(), None
+                predicted = np.asarray(model.predict(table.X[test])).ravel()
             else:
-                predicted, probability = _answers(model, table, table.X[test])
+                predicted, probability, score = _answers(model, table, table.X[test])
             end = time.process_time()
         except Exception as error:  # noqa: BLE001 - a rival that fails is a row of the table
             return cell | {"error": f"{type(error).__name__}: {error}"[:300]}
@@ -86,29 +86,52 @@ def run_cell(collection: str, table: Table, fold: int, method: Method) -> Cell:
         residual = predicted.astype(np.float64) - table.y[test]
         cell |= {"rmse": float(np.sqrt(np.mean(residual**2)))}
     else:
-        cell |= _classified(predicted, probability, table.y[test])
+        cell |= _classified(predicted, probability, score, table.y[test])
     finished: Cell = plain(cell)
     return finished
 
 
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep what a rival says about itself (not converged, a bar, a tip) off our output."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        yield
+
+
 def _answers(
     model: Any, table: Table, X: NDArray[np.float32]
-) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
-    """Return predicted classes and probabilities (n, classes), the latter where there are any."""
+) -> tuple[NDArray[Any], NDArray[np.float64] | None, NDArray[Any] | None]:
+    """Return predicted classes, probabilities (n, classes), and what orders rows of two classes.
+
+    Support vector machines have no probabilities; their distances order the rows.
+    """
     if not hasattr(model, "predict_proba"):
-        return np.asarray(model.predict(X)).ravel(), None
+        score = model.decision_function(X) if table.n_classes == 2 else None
+        return np.asarray(model.predict(X)).ravel(), None, score
     given = np.asarray(model.predict_proba(X), np.float64)
     classes = np.asarray(model.classes_).astype(np.int64)
     probability = np.zeros((len(X), table.n_classes))
     probability[:, classes] = given
-    return classes[given.argmax(axis=1)], probability
+    score = probability[:, 1] if table.n_classes == 2 else None
+    return classes[given.argmax(axis=1)], probability, score
 
 
 def _classified(
-    predicted: NDArray[Any], probability: NDArray[np.float64] | None, y: NDArray[np.int64]
+    predicted: NDArray[Any],
+    probability: NDArray[np.float64] | None,
+    score: NDArray[Any] | None,
+    y: NDArray[np.int64],
 ) -> dict[str, Any]:
     correct = predicted == y
     figures: dict[str, Any] = {"accuracy": float(correct.mean())}
+    if score is not None and 0 < y.sum() < len(y):
+        from sklearn.metrics import roc_auc_score
+
+        figures["auc"] = float(roc_auc_score(y, score))
     if probability is None:
         return figures
     own = np.maximum(probability[np.arange(len(y)), y], FLOOR)
@@ -124,10 +147,6 @@ def _classified(
             strict=True,
         )
     ]
-    if probability.shape[1] == 2 and 0 < y.sum() < len(y):
-        from sklearn.metrics import roc_auc_score
-
-        figures["auc"] = float(roc_auc_score(y, probability[:, 1]))
     return figures
 
 
