@@ -9,7 +9,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from selfnorm.tabular import SNNClassifier, SNNRegressor
 
-SMALL: dict[str, Any] = {"hidden_layer_sizes": (16, 16), "n_members": 2}
+SMALL: dict[str, Any] = {"hidden_layer_sizes": (16,), "n_members": 2, "bins": 4}
 
 
 @parametrize_with_checks([SNNClassifier(**SMALL), SNNRegressor(**SMALL)])
