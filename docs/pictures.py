@@ -1,6 +1,7 @@
-"""Draw the README's picture from the record of ``make demo``.
+"""Draw the pictures of README and docs from records.
 
-Run: .venv/bin/python docs/pictures.py out/demo/result.json
+Run: .venv/bin/python docs/pictures.py out/demo/result.json          # of make demo
+     .venv/bin/python docs/pictures.py train.json                    # of benchmarks train --out
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from selfnorm.report import Panel, Series, line_chart, palette
 
@@ -15,8 +17,47 @@ STATIC = Path(__file__).parent / "_static"
 
 
 def main(path: str) -> None:
-    """Write docs/_static/fifty-layers.svg and its dark variant."""
+    """Write the picture of this record to docs/_static, and its dark variant."""
     record = json.loads(Path(path).read_text(encoding="utf-8"))
+    if "arms" in record:
+        fifty_layers(record)
+    else:
+        training_cost(record)
+
+
+def training_cost(record: dict[str, Any]) -> None:
+    """Draw how the time of the engine's step grows."""
+    panels = []
+    for what, title in (
+        ("rows", "8 layers of 128, one member"),
+        ("layers", "128 rows, layers of 128, one member"),
+        ("members", "32 rows, 8 layers of 64"),
+    ):
+        prefix = f"cost by {what}: "
+        found = {
+            int(row["case"].removeprefix(prefix)): 1e3 * row["median"]
+            for row in record["rows"]
+            if row["case"].startswith(prefix)
+        }
+        count, time = list(found), list(found.values())
+        # What the largest costs, divided evenly: a straight line through it and the origin.
+        even = [time[-1] * n / count[-1] for n in count]
+        series = [Series("measured", count, time), Series("proportional", count, even)]
+        panels.append(
+            Panel(title, what, "milliseconds a step", series, x_scale="log", y_scale="log")
+        )
+    figure = line_chart(
+        panels,
+        alt="The time of a step grows in proportion to rows, layers and members, less than that "
+        "where there are few.",
+        styles=palette(["measured", "proportional"]),
+    )
+    figure.save(STATIC / "training-cost.svg")
+    figure.save(STATIC / "training-cost-dark.svg", dark=True)
+
+
+def fifty_layers(record: dict[str, Any]) -> None:
+    """Draw the demo's networks."""
     arms = record["arms"]
     epochs = range(1, record["config"]["epochs"] + 1)
     depth = range(1, record["config"]["depth"] + 1)
