@@ -436,7 +436,10 @@ def test_the_command_writes_rows_and_their_origin(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nothing"], "GROUP must be one of theory, kernels, nets, train, gpu, however: nothing"),
+        (
+            ["nothing"],
+            "GROUP must be one of theory, kernels, nets, train, gpu, tabular, however: nothing",
+        ),
         (["--only", "no such case"], "--only must match a case, however: none has 'no such case'"),
     ],
 )
@@ -447,3 +450,34 @@ def test_refusals(arguments: list[str], message: str) -> None:
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert message in result.stderr
+
+
+def test_tabular_cases_run_at_a_small_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    tabular = pytest.importorskip("benchmarks.tabular")
+    before = torch.get_num_threads()
+    monkeypatch.setattr(tabular, "ALL", ("hgb", "rf"))
+    monkeypatch.setattr(tabular, "PREDICT_AFTER", 60)
+    monkeypatch.setattr(tabular, "BLOCK", 7)
+    try:
+        quick = [case for case in tabular.cases() if not case.large and "fit" not in case.name]
+        rows = [row for case in quick for row in _harness.measure("tabular", case, 0.0)]
+    finally:
+        torch.set_num_threads(before)
+    assert [(row.n, row.provider) for row in rows] == [
+        (n, name) for n in (1, 7, 1) for name in ("hgb", "rf")
+    ]
+    size = {row.provider: row.median for row in rows if row.unit == "B/model"}
+    assert 1e3 < size["hgb"] < size["rf"]
+    large = {case.name: case.large for case in tabular.cases()}
+    assert (large["fit 10^3 rows"], large["fit 10^6 rows"]) == (False, True)
+
+
+def test_a_missing_rival_has_a_row_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    tabular = pytest.importorskip("benchmarks.tabular")
+    monkeypatch.setattr(tabular, "one_thread", lambda: None)
+    gone = dataclasses.replace(tabular.METHODS["tabm"], module="nothing_of_this_name")
+    monkeypatch.setitem(tabular.METHODS, "tabm", gone)
+    (provider,) = tabular.provide(["tabm"], lambda method: pytest.fail("it was asked to work"))
+    assert provider.absent == "pytabkit is not installed"

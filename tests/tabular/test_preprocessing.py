@@ -137,6 +137,14 @@ def test_weights_are_repetitions(seed: int) -> None:
     )
 
 
+def test_rows_of_weight_0_do_not_count() -> None:
+    X = np.random.default_rng(2).lognormal(size=(50, 3))
+    weight = np.where(X[:, 0] > 3, 0.0, 2.0)
+    left_out = Preprocessor().fit(X[weight > 0])
+    assert Preprocessor().fit(X, sample_weight=weight).columns == left_out.columns
+    assert Preprocessor().fit(X).columns != left_out.columns
+
+
 # ---------------------------------------------------------------------------------------- storage
 
 # A busy machine is no fault of the strategy.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import time
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,22 @@ def test_categories_by_name() -> None:
         Preprocessor(categorical_features=["zip"]).fit(twice)
 
 
+def test_categories_of_one_text_are_one() -> None:
+    column = pandas.Categorical([1, "1", "b", 2.0, None, 1])
+    fitted = Preprocessor().fit(pandas.DataFrame({"a": column}))
+    assert fitted.output_names == ["a=1", "a=2", "a=b", "a=missing"]
+    out = fitted.transform(pandas.DataFrame({"a": column}))
+    np.testing.assert_array_equal(out[0], out[1])
+
+
+def test_numbers_may_all_be_missing_whatever_their_type() -> None:
+    fitted = Preprocessor().fit(pandas.DataFrame({"a": [1.0, 2.0, 5.0], "b": [3.0, 7.0, 4.0]}))
+    expected = fitted.transform(pandas.DataFrame({"a": [2.0], "b": [3.0]}))
+    for gap in (pandas.Categorical([None], categories=["x"]), [None], [pandas.NA], [pandas.NaT]):
+        frame = pandas.DataFrame({"a": gap, "b": [3.0]})
+        np.testing.assert_array_equal(fitted.transform(frame), expected)
+
+
 @pytest.mark.parametrize(
     ("column", "words"),
     [
@@ -170,6 +187,21 @@ def test_dates_are_seconds() -> None:
     )
     with pytest.raises(DataError, match=r"must hold a datetime .* it holds a number"):
         fitted.transform(np.array([[86_400.0]], dtype=object))
+
+
+def test_dates_do_not_depend_on_where_the_machine_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not hasattr(time, "tzset"):
+        pytest.skip("the time zone cannot be set here")
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        column = Preprocessor().fit([[dt.datetime(1970, 1, 2)], [dt.date(1970, 1, 2)], [None]])
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    days = Preprocessor().fit(np.array([["1970-01-02"], ["1970-01-02"], ["NaT"]], dtype="M8[D]"))
+    assert column.columns == days.columns
+    assert column.output_names == ["x0 missing"]
 
 
 def test_text_arrays_keep_their_numbers() -> None:

@@ -12,13 +12,12 @@ from selfnorm.tabular import SNNClassifier, SNNRegressor
 SMALL: dict[str, Any] = {"hidden_layer_sizes": (16, 16), "n_members": 2}
 
 
-@parametrize_with_checks(
-    [
-        SNNClassifier(),
-        SNNRegressor(),
-        SNNClassifier(**SMALL),
-        SNNRegressor(**SMALL),
-    ]
-)
-def test_check(estimator: Any, check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@parametrize_with_checks([SNNClassifier(**SMALL), SNNRegressor(**SMALL)])
+def test_check(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks([SNNClassifier(), SNNRegressor()])
+def test_check_of_the_defaults(estimator: Any, check: Any) -> None:
     check(estimator)

@@ -65,6 +65,12 @@ def tabular_report(path: str | os.PathLike[str], record: Mapping[str, Any]) -> P
         If matplotlib or jinja2 is not installed.
     OSError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import json
+    >>> record = json.loads(Path("out/houses/metrics.json").read_text())  # doctest: +SKIP
+    >>> tabular_report("houses.html", record)  # doctest: +SKIP
     """
     require()
     return _page(record).write(path)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-__all__ = ["fit_temperature", "mean_log_loss"]
+__all__ = ["fit_temperature", "mean_log_loss", "quantile_of"]
 
 Array = NDArray[Any]
 
@@ -59,3 +59,14 @@ def fit_temperature(logits: Array, y: Array, weights: Array | None = None) -> fl
         cost, bounds=(-_RANGE, _RANGE), method="bounded", options={"xatol": 1e-4}
     )
     return math.exp(float(found.x))
+
+
+def quantile_of(values: Array, level: float, weights: Array | None = None) -> float:
+    """Return the value below which a share of the weight lies, between values linearly.
+
+    The value of rank k of n stands at (k - 1/2) / n, with weights in the middle of its own.
+    """
+    order = np.argsort(values)
+    share = np.ones(len(values)) if weights is None else weights[order]
+    places = (np.cumsum(share) - 0.5 * share) / share.sum()
+    return float(np.interp(level, places, values[order]))

@@ -13,7 +13,7 @@ from selfnorm.errors import DataError, DomainError
 from selfnorm.tabular._calibration import fit_temperature
 from selfnorm.tabular._engine import Job
 from selfnorm.tabular._estimator import Estimator
-from selfnorm.tabular._held_out import FOLDS, cross_fitted
+from selfnorm.tabular._held_out import cross_fitted, wants_cross_fit
 from selfnorm.tabular._labels import class_factors, labels_of, numbers_of
 from selfnorm.tabular._offsets import fit_scale_and_offsets
 from selfnorm.tabular._probabilities import (
@@ -341,12 +341,7 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         return self.n_outputs_
 
     def _cross_fit(self, job: Job) -> Job:
-        wanted = self.calibrate
-        if isinstance(wanted, str):
-            # More members for the temperature than for the prediction are for who asks for them.
-            wanted = len(job.plans) >= FOLDS
-        # Networks to go on with have seen all rows already.
-        return cross_fitted(job) if wanted and job.start is None else job
+        return cross_fitted(job) if wants_cross_fit(self.calibrate, job) else job
 
     def _calibrate(self, rows: Rows, outputs: Array | None) -> None:
         if outputs is None or not self.calibrate:

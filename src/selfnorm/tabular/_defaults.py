@@ -15,7 +15,7 @@ Task = Literal["classification", "regression"]
 
 _SMALL: Final = 200.0  # rows below which only the small-table values hold
 _LARGE: Final = 1000.0  # rows above which only the large-table values hold
-_LEAST_STEPS: Final = 100.0
+_LEAST_STEPS: Final = 150.0
 _MOST_STEPS: Final = 4000.0
 _BIN_BUDGET: Final = 1024  # piecewise linear features of a table, at most
 

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from selfnorm import nn
+from selfnorm.errors import ConvergenceError
 from selfnorm.tabular._plan import Plan
 from selfnorm.tabular._rows import Rows
 from selfnorm.train import Trainer
@@ -108,8 +109,15 @@ def train(jobs: Sequence[Job]) -> list[Trained]:
 
     run = Run(settings, data, held, "", begin, Ranks())
     run.start()
-    with bar(settings.epochs, settings.progress) as (show, tick):
-        result = run.train((show,), tick)
+    try:
+        with bar(settings.epochs, settings.progress) as (show, tick):
+            result = run.train((show,), tick)
+    except ConvergenceError as error:
+        raise ConvergenceError(
+            "the training must stay finite, however: it became infinite or NaN at "
+            f"learning_rate_init={plans[0].learning_rate:g} and at all lower rates that were "
+            "tried; lower learning_rate_init"
+        ) from error
     trainer._weights = run.weights()
     found, first = [], 0
     for job in jobs:

@@ -6,7 +6,6 @@ import contextlib
 import copy
 import dataclasses
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -14,12 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import _safe_indexing, check_array
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from selfnorm import nn, train
 from selfnorm.errors import DataError, DomainError
+from selfnorm.tabular._checks import check_table, check_weights, warn_of
 from selfnorm.tabular._defaults import Task, defaults_for
 from selfnorm.tabular._engine import Job, Trained
 from selfnorm.tabular._engine import train as train_members
@@ -97,69 +96,12 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     # ---- data in -----------------------------------------------------------------------------
 
-    def _check_inputs(self, X: Any, *, reset: bool) -> Any:
-        """Check form and names; what the columns hold is the preprocessor's to check."""
-        if not reset and self._is_plain(X):
-            return X
-        names_only = hasattr(X, "columns") or (isinstance(X, np.ndarray) and X.dtype == object)
-        if names_only:
-            validate_data(self, X=X, reset=reset, skip_check_array=True)
-            if np.ndim(X) != 2:
-                check_array(X, dtype=None)  # raises with scikit-learn's words
-            return X
-        return validate_data(
-            self,
-            X=X,
-            reset=reset,
-            accept_sparse=True,
-            dtype=None,
-            ensure_all_finite=False,
-        )
-
-    def _is_plain(self, X: Any) -> bool:
-        """Tell whether X is a matrix of numbers with nothing left to check but its values.
-
-        scikit-learn's own checks take longer than the prediction of a row.
-        """
-        return (
-            type(X) is np.ndarray
-            and X.dtype in (np.float32, np.float64)
-            and X.ndim == 2
-            and X.shape[0] > 0
-            and X.shape[1] == self.n_features_in_
-            and not hasattr(self, "feature_names_in_")
-        )
-
-    def _check_weights(self, sample_weight: Any, count: int) -> Array | None:
-        if sample_weight is None:
-            return None
-        if isinstance(sample_weight, int | float):
-            sample_weight = np.full(count, float(sample_weight))
-        weights: Array = check_array(
-            sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
-        )
-        if weights.shape != (count,):
-            raise DomainError(
-                f"sample_weight must have one number for each of the {count} rows, however: "
-                f"sample_weight.shape={weights.shape}"
-            )
-        if (weights < 0.0).any():
-            row = int(np.argmax(weights < 0.0))
-            raise DomainError(
-                f"sample_weight must be 0 or more, however: sample_weight[{row}]={weights[row]:g}"
-            )
-        if not weights.any():
-            raise DomainError(
-                "sample_weight must be positive for some rows, however: all weights are zero"
-            )
-        return weights
-
     def _prepare(self, X: Any, y: Any, sample_weight: Any, *, first: bool, described: bool) -> Rows:
         """Check the data and return training rows.
 
         If ``first``, fit the preprocessing; if not ``described``, see what y is.
         """
-        X = self._check_inputs(X, reset=first)
+        X = check_table(self, X, reset=first)
         if y is None:
             raise DomainError(
                 f"requires y to be passed, but the target y is None: {type(self).__name__}.fit "
@@ -167,7 +109,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             )
         check_consistent_length(X, y)
         count = X.shape[0]
-        weights = self._check_weights(sample_weight, count)
+        weights = check_weights(sample_weight, count)
         y, weights = self._encode(y, weights, describe=not described)
         if weights is not None and not weights.all():
             used = np.flatnonzero(weights)
@@ -215,32 +157,39 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     def _job_of(self, rows: Rows, *, going_on: bool = False) -> Job:
         """Say what is to be trained on rows that are ready."""
-        plans = self._plans(rows)
-        start = self._networks_to_go_on_with(plans) if going_on else None
+        start = self.networks_ if going_on else None
+        plans = self._plans(rows, start)
         self._online = None
         job = Job(rows, plans, start=start)
         if plans[0].early_stopping is not None:
             return held_out(job, self.validation_fraction)
         return self._cross_fit(job)
 
-    def _plans(self, rows: Rows, count: int | None = None) -> list[Plan]:
-        """Return a plan for each member, for as many rows as there are or for ``count``."""
+    def _plans(self, rows: Rows, networks: list[nn.SNN] | None, count: int = 0) -> list[Plan]:
+        """Return a plan for each member, for as many rows as there are or for ``count``.
+
+        Members that go on from ``networks`` keep their number and sizes where these are "auto".
+        """
         plan, members = plan_for(
             self, count or len(rows), rows.X.shape[1], self._network_outputs(), self._loss()
         )
+        if networks is not None:
+            known = train.Architecture.of(networks[0])
+            if isinstance(self.hidden_layer_sizes, str):
+                plan = dataclasses.replace(
+                    plan, architecture=dataclasses.replace(plan.architecture, sizes=known.sizes)
+                )
+            if isinstance(self.n_members, str):
+                members = len(networks)
+            if (known.sizes, len(networks)) != (plan.architecture.sizes, members):
+                raise DomainError(
+                    "training goes on with the networks at hand, "
+                    f"{len(networks)} of sizes {known.sizes}, however: "
+                    f"hidden_layer_sizes={self.hidden_layer_sizes!r}, n_members={members}; leave "
+                    "these as they were, or start anew with a clone"
+                )
         seeds = seeds_for(self.random_state, members)
         return [dataclasses.replace(plan, seed=seed) for seed in seeds]
-
-    def _networks_to_go_on_with(self, plans: list[Plan]) -> list[nn.SNN]:
-        sizes = train.Architecture.of(self.networks_[0]).sizes
-        if len(self.networks_) != len(plans) or sizes != plans[0].architecture.sizes:
-            raise DomainError(
-                "warm_start goes on with the networks at hand, "
-                f"{len(self.networks_)} of sizes {sizes}, however: parameters and data ask for "
-                f"{len(plans)} of sizes {plans[0].architecture.sizes}; set hidden_layer_sizes and "
-                "n_members, or warm_start=False"
-            )
-        return self.networks_
 
     def _conclude(self, job: Job, trained: Trained) -> None:
         """Take over what was trained."""
@@ -270,33 +219,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         if plan.early_stopping is not None:
             self.validation_scores_ = [-_mean(losses) for losses in trained.validation_loss]
             self.best_validation_score_ = max(self.validation_scores_)
-        self._warn(plan, trained)
-
-    def _warn(self, plan: Plan, trained: Trained) -> None:
-        """Tell of a training that should be repeated in another way."""
-        if trained.slowed:
-            warnings.warn(
-                f"the loss of {trained.slowed} of {len(trained.stopped)} members became infinite "
-                "or NaN, and they were trained again at half the rate or less: lower "
-                "learning_rate_init",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
-        # A rate that falls to zero ends a training by itself; others end where they happen to be.
-        if isinstance(plan.schedule, train.Cosine):
-            return
-        if plan.early_stopping is not None:
-            unfinished = all(epoch is None for epoch in trained.stopped)
-        else:
-            last = self.loss_curve_[-self.n_iter_no_change - 1 :]
-            unfinished = len(last) <= self.n_iter_no_change or last[0] - min(last) > self.tol
-        if unfinished:
-            warnings.warn(
-                f"the loss was still falling after max_iter={plan.epochs} epochs: raise max_iter, "
-                "or take learning_rate='cosine'",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
+        warn_of(self, plan, trained)
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, *, described: bool) -> Self:
         check_parameters(self)
@@ -311,8 +234,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         rows = self._scale_targets(rows, first=first)
         if self._online is None:
             # A stream has more rows than its first batch.
-            plans = self._plans(rows, max(_STREAM_ROWS, len(rows)))
-            start = None if first else self._networks_to_go_on_with(plans)
+            start = None if first else self.networks_
+            plans = self._plans(rows, start, max(_STREAM_ROWS, len(rows)))
             self._online = Online(plans, start)
             if first:
                 self.t_, self.n_iter_, self.loss_curve_ = 0, 0, []
@@ -339,7 +262,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         """Return the members' outputs, shape (members, n, outputs)."""
         if not hasattr(self, "networks_"):
             check_is_fitted(self, "networks_")
-        X = self._check_inputs(X, reset=False)
+        X = check_table(self, X, reset=False)
         with threads(self.n_jobs):
             return self._ensemble()(self.preprocessor_.transform(X))
 

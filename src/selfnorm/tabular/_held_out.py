@@ -13,7 +13,7 @@ from selfnorm.tabular._ensemble import Ensemble
 from selfnorm.tabular._plan import seeds_for
 from selfnorm.tabular._rows import parts
 
-__all__ = ["FOLDS", "cross_fitted", "held_out", "held_out_outputs"]
+__all__ = ["cross_fitted", "held_out", "held_out_outputs", "wants_cross_fit"]
 
 FOLDS: Final = 4  # of the members that are there for calibration alone
 _FROM_ROWS: Final = 5000  # from here on the members themselves hold rows out
@@ -27,6 +27,16 @@ def held_out(job: Job, fraction: float, *, watched: bool = True) -> Job:
     held = [own[k % count] for k in range(len(job.plans))]
     only = [np.setdiff1d(every, part) for part in held]
     return dataclasses.replace(job, only=only, held=held if watched else None, held_out=held)
+
+
+def wants_cross_fit(calibrate: Any, job: Job) -> bool:
+    """Tell whether ``calibrate`` asks for held-out rows."""
+    if job.start is not None:
+        return False  # networks to go on with have seen all rows already
+    if isinstance(calibrate, str):
+        # More members for calibration than for the prediction are for who asks for them.
+        return len(job.plans) >= FOLDS
+    return bool(calibrate)
 
 
 def cross_fitted(job: Job) -> Job:

@@ -11,7 +11,10 @@ from sklearn.utils.validation import check_array, column_or_1d
 
 from selfnorm import train
 from selfnorm.errors import DataError, DomainError
+from selfnorm.tabular._calibration import quantile_of
+from selfnorm.tabular._engine import Job
 from selfnorm.tabular._estimator import Estimator
+from selfnorm.tabular._held_out import cross_fitted, wants_cross_fit
 from selfnorm.tabular._rows import Rows
 from selfnorm.train._checks import check_choice, check_number
 
@@ -65,6 +68,10 @@ class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
     bins : "auto" or int
         Bins of the piecewise linear features that stand beside each column of numbers, at least 2;
         0: none.
+    calibrate : "auto" or bool
+        Whether to shift each quantile so that the right share of rows that were held out lies
+        below. Which rows those are, and when auto does it: as in `SNNClassifier`. Other losses
+        have nothing to calibrate.
     early_stopping : bool
         Stop each member when the loss on rows that it holds out has not fallen for
         ``n_iter_no_change`` epochs, and take its best weights. On small tables this costs accuracy:
@@ -110,6 +117,8 @@ class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         Mean and standard deviation of each target, in its units; the scale of a constant one is 1.
     quantiles_ : tuple of float or None
         The quantiles that are predicted, sorted.
+    quantile_shifts_ : numpy.ndarray of shape (n_outputs_, n_quantiles)
+        What was added to each in calibration, in standard deviations of its target.
     loss_, best_loss_ : float
         Mean training loss of the members in the last epoch, and the lowest.
     loss_curve_ : list of float
@@ -128,11 +137,16 @@ class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
 
     Notes
     -----
+    **Quantiles** are conformal: each is shifted by that quantile of its errors on held-out rows,
+    and then those of a row are sorted. The held-out errors are those of single members, which are
+    a little larger than the ensemble's: intervals err on the wide side.
+
     Weights are copies, and rows are predicted in float64 or float32, as in `SNNClassifier`.
 
     References
     ----------
-    Klambauer et al., "Self-Normalizing Neural Networks", NeurIPS 2017, arXiv:1706.02515.
+    Klambauer et al., "Self-Normalizing Neural Networks", NeurIPS 2017, arXiv:1706.02515. Romano,
+    Patterson, Candès, "Conformalized Quantile Regression", NeurIPS 2019, arXiv:1905.03222.
 
     Examples
     --------
@@ -141,7 +155,7 @@ class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
     >>> X, y = load_diabetes(return_X_y=True, as_frame=True)
     >>> model = SNNRegressor(n_members=2, quantiles=(0.1, 0.5, 0.9), random_state=0).fit(X, y)
     >>> low, high = model.predict(X, quantile=(0.1, 0.9)).T
-    >>> 0.6 < ((low < y) & (y < high)).mean() < 0.95
+    >>> bool(0.7 < ((low < y) & (y < high)).mean() < 0.95)
     True
     """
 
@@ -149,6 +163,7 @@ class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
     target_scale_: Array
     out_activation_: str
     quantiles_: tuple[float, ...] | None
+    quantile_shifts_: Array
 
     def __init__(
         self,
@@ -168,6 +183,7 @@ class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         max_iter: Any = "auto",
         categorical_features: Any = "auto",
         bins: Any = "auto",
+        calibrate: Any = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -193,6 +209,7 @@ class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         self.max_iter = max_iter
         self.categorical_features = categorical_features
         self.bins = bins
+        self.calibrate = calibrate
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -266,12 +283,29 @@ class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         if describe:
             self.quantiles_ = self._levels()
             self.n_outputs_ = columns.shape[1]
+            self.quantile_shifts_ = np.zeros((self.n_outputs_, len(self.quantiles_ or (0.5,))))
             self.out_activation_ = "identity"
         elif columns.shape[1] != self.n_outputs_:
             raise DataError(
                 f"y must have {self.n_outputs_} columns as before, however: y.shape={y.shape}"
             )
         return columns, weights
+
+    def _cross_fit(self, job: Job) -> Job:
+        wanted = self.quantiles_ is not None and wants_cross_fit(self.calibrate, job)
+        return cross_fitted(job) if wanted else job
+
+    def _calibrate(self, rows: Rows, outputs: Array | None) -> None:
+        if outputs is None or not self.calibrate or self.quantiles_ is None:
+            return
+        told = np.isfinite(outputs[:, 0])
+        found = np.sort(outputs[told].reshape(-1, self.n_outputs_, len(self.quantiles_)), axis=-1)
+        errors = rows.y[told][:, :, None] - found
+        weights = None if rows.weights is None else rows.weights[told]
+        for k, level in enumerate(self.quantiles_):
+            for target in range(self.n_outputs_):
+                shift = quantile_of(errors[:, target, k], level, weights)
+                self.quantile_shifts_[target, k] = shift
 
     def _levels(self) -> tuple[float, ...] | None:
         """Return the quantiles asked for; None if the mean is."""
@@ -301,7 +335,8 @@ class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
 
     def _scaling(self) -> tuple[Array, Array]:
         count = len(self.quantiles_ or (0.5,))
-        return np.repeat(self.target_scale_, count), np.repeat(self.target_mean_, count)
+        scale = np.repeat(self.target_scale_, count)
+        return scale, np.repeat(self.target_mean_, count) + scale * self.quantile_shifts_.ravel()
 
     def _in_units(self, outputs: Array) -> Array:
         """Return outputs in the targets' units, shape (..., n, targets, quantiles), sorted."""

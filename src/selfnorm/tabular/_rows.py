@@ -51,7 +51,8 @@ def merge(X: Array, y: Array, weights: Array | None) -> Rows:
     if count > _MOST:
         return Rows(X, y, _or_none(weights))
     columns = y.reshape(count, -1)
-    order = np.argsort(_hashes(X, columns), kind="stable")
+    # By X first: what is done to y (another unit, other names) leaves the order.
+    order = np.lexsort((_hashes(columns.astype(np.float64)), _hashes(X)))
     X, columns = X[order], columns[order]
     new = np.ones(count, dtype=bool)
     new[1:] = (X[1:] != X[:-1]).any(1) | (columns[1:] != columns[:-1]).any(1)
@@ -67,17 +68,17 @@ def _or_none(weights: Array | None) -> Array | None:
     return None if weights is None or bool((weights == weights[0]).all()) else weights
 
 
-def _hashes(X: Array, y: Array) -> NDArray[np.uint64]:
-    """Return 64 bits of each row that depend on its values alone."""
-    found = np.zeros(len(X), dtype=np.uint64)
-    for matrix, bits in ((X.astype(np.float32), np.uint32), (y.astype(np.float64), np.uint64)):
-        values = (matrix + matrix.dtype.type(0)).view(bits)  # + 0 makes one zero of two
-        for column in values.T:
-            found ^= column
-            found *= _STEP
-            found ^= found >> np.uint64(29)
-            found *= _MIX
-            found ^= found >> np.uint64(32)
+def _hashes(matrix: Array) -> NDArray[np.uint64]:
+    """Return 64 bits of each row of floats that depend on its values alone."""
+    bits = np.uint32 if matrix.dtype == np.float32 else np.uint64
+    values = (matrix + matrix.dtype.type(0)).view(bits)  # + 0 makes one zero of two
+    found = np.zeros(len(matrix), dtype=np.uint64)
+    for column in values.T:
+        found ^= column
+        found *= _STEP
+        found ^= found >> np.uint64(29)
+        found *= _MIX
+        found ^= found >> np.uint64(32)
     return found
 
 

@@ -117,6 +117,17 @@ def load(path: str | os.PathLike[str]) -> SNNClassifier | SNNRegressor:
 
     Files of every earlier format load. A file of a later minor format loads too: what this version
     does not know of it has no influence on predictions. A later major format is refused.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from selfnorm.tabular import SNNClassifier
+    >>> X, y = [[0.0, 1.0], [1.0, 3.0], [2.0, 2.0], [3.0, 0.0]], ["a", "a", "b", "b"]
+    >>> model = SNNClassifier((4,), n_members=1, max_iter=2, random_state=0).fit(X, y)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     again = load(model.save(Path(folder) / "model.safetensors"))
+    >>> bool((again.predict_proba(X) == model.predict_proba(X)).all())
+    True
     """
     path = Path(path)
     try:

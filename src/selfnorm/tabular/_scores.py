@@ -109,7 +109,7 @@ def calibration(y: Codes, proba: Floats) -> dict[str, Any]:
 
 def _wilson(share: float, count: int) -> tuple[float, float]:
     """Return the ends of Wilson's 95 % interval of a share (E. B. Wilson 1927)."""
-    z2 = 1.959964**2 / count
+    z2 = 1.959963984540054**2 / count  # the normal distribution's 97.5 % point
     middle = (share + z2 / 2) / (1 + z2)
     half = float(np.sqrt(z2 * (share * (1 - share) + z2 / 4)) / (1 + z2))
     return max(0.0, middle - half), min(1.0, middle + half)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Self
@@ -155,7 +156,7 @@ class SNNSearchCV(Delegation):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), optional
-            Weights for training; scores do not use them.
+            Weights for training, and for a score that takes weights.
         groups : array-like of shape (n_samples,), optional
             For splitters that keep groups together.
 
@@ -177,9 +178,9 @@ class SNNSearchCV(Delegation):
         self.n_splits_ = len(splits)
         trials = self._trials(candidates, splits, X, y, sample_weight)
         batches = list(_together(trials))
+        scoring = _Scoring(self.scorer_, X, y, sample_weight)
         scored = Parallel(n_jobs=self.n_jobs, verbose=self.verbose)(
-            delayed(_run)(batch, X, y, splits, self.scorer_, self.return_train_score)
-            for batch in batches
+            delayed(_run)(batch, splits, scoring, self.return_train_score) for batch in batches
         )
         shape = (len(candidates), len(splits))
         found = {
@@ -315,12 +316,34 @@ def _together(trials: Sequence[_Trial]) -> Iterator[list[_Trial]]:
             yield group[start : start + step]
 
 
+@dataclasses.dataclass
+class _Scoring:
+    """A score of some rows."""
+
+    scorer: Any
+    X: Any
+    y: Any
+    weights: Any
+
+    def __call__(self, estimator: Estimator, rows: Any) -> float:
+        options = {}
+        if self.weights is not None and _takes_weights(self.scorer):
+            options["sample_weight"] = _safe_indexing(self.weights, rows)
+        part = _safe_indexing(self.X, rows), _safe_indexing(self.y, rows)
+        return float(self.scorer(estimator, *part, **options))
+
+
+def _takes_weights(scorer: Any) -> bool:
+    """Tell what GridSearchCV asks too before it hands weights to a score."""
+    if hasattr(scorer, "_accept_sample_weight"):
+        return bool(scorer._accept_sample_weight())
+    return "sample_weight" in inspect.signature(scorer).parameters
+
+
 def _run(
     trials: list[_Trial],
-    X: Any,
-    y: Any,
     splits: Sequence[tuple[Any, Any]],
-    scorer: Any,
+    scoring: _Scoring,
     train_score: bool,
 ) -> list[dict[str, float]]:
     """Train and score."""
@@ -333,12 +356,10 @@ def _run(
     found = []
     for trial in trials:
         used, tested = splits[trial.split]
-        result = {"fit_time": seconds}
         start = time.perf_counter()
-        for name, rows in (("test", tested), ("train", used))[: 1 + train_score]:
-            part = _safe_indexing(X, rows), _safe_indexing(y, rows)
-            result[name] = float(scorer(trial.estimator, *part))
-            if name == "test":
-                result["score_time"] = time.perf_counter() - start
+        result = {"test": scoring(trial.estimator, tested), "fit_time": seconds}
+        result["score_time"] = time.perf_counter() - start
+        if train_score:
+            result["train"] = scoring(trial.estimator, used)
         found.append(result)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -91,34 +92,41 @@ def within(
     }
     probe = clone(estimator).set_params(**shape)
     part, wanted = frame.iloc[sample], y[sample]
-    once = _seconds(probe.set_params(max_iter=1), part, wanted)
+    # What a training costs whatever its size: some of it only the first time in a process.
+    few = _few(wanted, generator)
+    _seconds(probe.set_params(max_iter=1), part.iloc[few], wanted[few])
+    fixed = _seconds(probe, part.iloc[few], wanted[few])
+    once = _seconds(probe, part, wanted)
     more = _seconds(probe.set_params(max_iter=1 + _PROBE_EPOCHS), part, wanted)
-    steps = int(np.ceil(len(sample) / rule.batch_size))
+    steps = math.ceil(len(sample) / rule.batch_size)
     a_step = max((more - once) / (_PROBE_EPOCHS * steps), 1e-9)
-    a_row = max(once - steps * a_step, 0.0) / len(sample)  # preprocessing, mostly
-    left = max((budget.left or 0.0) * _SHARE, 0.0)
-
-    def epochs_for(count: int) -> int:
-        return int((left - a_row * count) / (np.ceil(count / rule.batch_size) * a_step))
-
-    if epochs_for(rows) >= rule.epochs:
+    a_row = max(once - steps * a_step - fixed, 0.0) / len(sample)  # preprocessing, mostly
+    left = max((budget.left or 0.0) * _SHARE - fixed, 0.0)
+    an_epoch = math.ceil(rows / rule.batch_size) * a_step
+    epochs = int((left - a_row * rows) / an_epoch)
+    if epochs >= rule.epochs:
         return frame, y, []
     notes = []
-    count = rows
-    while epochs_for(count) < min(_LEAST_EPOCHS, rule.epochs) and count > _LEAST_ROWS:
-        count = max(_LEAST_ROWS, count // 2)
-    count = min(count, rows)
-    epochs = max(1, min(rule.epochs, epochs_for(count)))
-    if count < rows:
-        chosen = np.sort(generator.choice(rows, count, replace=False))
-        frame, y = frame.iloc[chosen], y[chosen]
-        notes.append(f"To keep the time limit, training took {count:,} of {rows:,} rows.")
-    notes.append(
-        f"To keep the time limit, training took {epochs} of {rule.epochs} epochs; more time may "
-        "give better predictions."
-    )
+    least = min(_LEAST_EPOCHS, rule.epochs)
+    if epochs < least:
+        epochs = least
+        count = int(left / (a_row + least * a_step / rule.batch_size))
+        count = min(max(count, _LEAST_ROWS), rows)
+        if count < rows:
+            chosen = np.sort(generator.choice(rows, count, replace=False))
+            frame, y = frame.iloc[chosen], y[chosen]
+            notes.append(f"To keep the time limit, training took {count:,} of {rows:,} rows.")
+    if epochs < rule.epochs:
+        notes.append(f"To keep the time limit, training took {epochs} of {rule.epochs} epochs.")
     estimator.set_params(max_iter=epochs)
     return frame, y, notes
+
+
+def _few(y: NDArray[Any], generator: np.random.Generator) -> NDArray[np.intp]:
+    """Draw some rows that hold two classes, if there are classes."""
+    chosen = generator.choice(len(y), min(len(y), 64), replace=False)
+    other = int(np.argmax(y != y[0]))
+    return np.unique(np.append(chosen, [0, other]))
 
 
 def _seconds(estimator: Any, frame: pd.DataFrame, y: NDArray[Any]) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,6 @@ from selfnorm.tabular._preprocessing._objects import read_objects, text_of
 __all__ = ["Numbers", "Table", "Texts", "check_finite", "read_table"]
 
 F64 = NDArray[np.float64]
-Wanted = Literal["auto", "number", "category"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -88,29 +87,41 @@ class Table:
     def label(self, index: int) -> str:
         return f"x{index}" if self._given is None else str(self._given[index])
 
-    def column(self, index: int, wanted: Wanted = "auto") -> Numbers | Texts:
-        """Read a column as what it is, or as numbers or categories only."""
+    def column(self, index: int) -> Numbers | Texts:
+        """Read a column as what it is."""
+        found = self._raw(index)
+        return self._checked(found.parse() if isinstance(found, Unparsed) else found, index)
+
+    def numbers(self, index: int) -> Numbers:
+        """Read a column of numbers; refuse texts."""
+        found = self.column(index)
+        if isinstance(found, Numbers):
+            return found
+        present = found.codes[found.codes >= 0]
+        if not len(present):
+            return Numbers(np.full(self.n_rows, np.nan), None)
+        raise DataError(
+            f"column {self.label(index)!r} of X must hold numbers, however: it holds the text "
+            f"{found.levels[present[0]]!r}; convert it, or fit with this column in "
+            "categorical_features"
+        )
+
+    def texts(self, index: int) -> Texts:
+        """Read a column as categories, which numbers can be too."""
+        found = self._raw(index)
+        found = self._checked(found.as_text() if isinstance(found, Unparsed) else found, index)
+        return _as_texts(found.values) if isinstance(found, Numbers) else found
+
+    def _raw(self, index: int) -> Numbers | Texts | Unparsed:
         if self._columns is not None:
-            found: Numbers | Texts | Unparsed = self._columns(index)
-        elif sparse.issparse(self.matrix):
-            found = Numbers(self.matrix[:, [index]].toarray().ravel().astype(np.float64))
-        else:
-            found = Numbers(self.matrix[:, index].astype(np.float64))
-        if isinstance(found, Unparsed):
-            found = found.parse(wanted)
+            return self._columns(index)
+        if sparse.issparse(self.matrix):
+            return Numbers(self.matrix[:, [index]].toarray().ravel().astype(np.float64))
+        return Numbers(self.matrix[:, index].astype(np.float64))
+
+    def _checked(self, found: Numbers | Texts, index: int) -> Numbers | Texts:
         if isinstance(found, Numbers):
             check_finite(found.values[:, None], [self.label(index)])
-        if wanted == "category" and isinstance(found, Numbers):
-            return _as_texts(found.values)
-        if wanted == "number" and isinstance(found, Texts):
-            present = found.codes[found.codes >= 0]
-            if not len(present):
-                return Numbers(np.full(self.n_rows, np.nan), None)
-            first = found.levels[present[0]]
-            raise DataError(
-                f"column {self.label(index)!r} of X must hold numbers, however: it holds the text "
-                f"{first!r}; convert it, or fit with this column in categorical_features"
-            )
         return found
 
 
@@ -120,12 +131,13 @@ class Unparsed:
 
     values: NDArray[np.str_]
 
-    def parse(self, wanted: Wanted) -> Numbers | Texts:
-        if wanted != "category":
-            try:
-                return Numbers(self.values.astype(np.float64))
-            except ValueError:
-                pass
+    def parse(self) -> Numbers | Texts:
+        try:
+            return Numbers(self.values.astype(np.float64))
+        except ValueError:
+            return self.as_text()
+
+    def as_text(self) -> Numbers | Texts:
         return _texts(read_objects(self.values.astype(object), ""))
 
 

@@ -24,7 +24,6 @@ from selfnorm.tabular._preprocessing._columns import (
 from selfnorm.tabular._preprocessing._frames import (
     Numbers,
     Table,
-    Texts,
     check_finite,
     read_table,
 )
@@ -178,8 +177,13 @@ class Preprocessor:
         for index in range(table.n_features):
             if index in found:
                 continue
-            wanted: Any = "category" if index in forced else "auto" if auto else "number"
-            column = table.column(index, wanted)
+            column = (
+                table.texts(index)
+                if index in forced
+                else table.column(index)
+                if auto
+                else table.numbers(index)
+            )
             if isinstance(column, Numbers):
                 values = column.values if rows is None else column.values[rows]
                 kind = column.kind or "number"
@@ -316,9 +320,7 @@ class Preprocessor:
         start = self._numbers.width
         for category in self._categories:
             stop = start + category.column.width
-            texts = table.column(category.column.index, "category")
-            if isinstance(texts, Texts):
-                category.apply(texts, out[:, start:stop])
+            category.apply(table.texts(category.column.index), out[:, start:stop])
             start = stop
         if self._bins is not None:
             width = self.width - self._bins.width
@@ -342,12 +344,12 @@ class Preprocessor:
         used = self._numbers.used.tolist()
         values = np.empty((table.n_rows, len(used)))
         for place, index in enumerate(used):
-            column = table.column(index, "number")
+            column = table.numbers(index)
             kind = self._kinds[index]
-            if not isinstance(column, Numbers) or column.kind not in (kind, None):
+            if column.kind != kind and not np.isnan(column.values).all():
                 raise DataError(
                     f"column {table.label(index)!r} of X must hold a {kind} per row as in "
-                    f"training, however: it holds a {getattr(column, 'kind', 'text')}; convert it"
+                    f"training, however: it holds a {column.kind}; convert it"
                 )
             values[:, place] = column.values
         for rows in blocks(table.n_rows, len(used)):
