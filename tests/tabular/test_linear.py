@@ -141,7 +141,7 @@ def test_which_losses_begin_with_a_ridge() -> None:
     for options, wanted in (
         ({}, True),
         ({"loss": "huber"}, False),
-        ({"quantiles": (0.2, 0.8)}, False),
+        ({"quantiles": (0.2, 0.8)}, True),
         ({"loss": "huber", "linear": True}, True),
         ({"linear": False}, False),
     ):
@@ -158,9 +158,9 @@ def test_quantiles_beside_a_ridge_are_shifted_in_the_units_of_the_target() -> No
     rng = np.random.default_rng(0)
     X = rng.normal(size=(2000, 3))
     y = 50.0 * (5.0 * X[:, 0] + rng.normal(size=2000))
-    model = SNNRegressor(
-        (8,), n_members=4, max_iter=2, quantiles=(0.1, 0.9), linear=True
-    ).set_params(random_state=0)
+    model = SNNRegressor((8,), n_members=4, max_iter=2, quantiles=(0.1, 0.9)).set_params(
+        random_state=0
+    )
     low, high = model.fit(X[:1000], y[:1000]).predict(X[1000:], quantile=(0.1, 0.9)).T
     # A little more than without the preprocessing's smooth clip.
     assert model.residual_scale_[0] == pytest.approx(26.0**-0.5, abs=0.05)

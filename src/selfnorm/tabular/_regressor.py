@@ -73,7 +73,7 @@ class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         0: none.
     linear : "auto" or bool
         Whether a ridge regression on the columns comes first and the networks learn what it leaves.
-        Auto: for squared error, where the preprocessed table has at most 2,000 columns.
+        Auto: but for Huber's loss, where the preprocessed table has at most 2,000 columns.
     calibrate : "auto" or bool
         Whether rows that were held out correct the networks. Quantiles are shifted so that the
         right share of those rows lies below; which rows those are is as in `SNNClassifier`. For
@@ -152,6 +152,19 @@ class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
 
     Notes
     -----
+    **Noise.** Networks that are trained on all rows to the end fit the noise of small tables. Here
+    a ridge regression takes what is linear, and held-out rows say how far the networks are to be
+    trusted with the rest; where that is nothing, the prediction is the ridge's. On 49 tables of 90
+    to 2,000 rows (columns of UCI sets predicted from the others, houses, diabetes, Friedman's
+    functions, noisy lines) the root mean squared error fell from 0.561 to 0.503 standard deviations
+    of the target: by 0.058 ± 0.013, of which 0.018 ± 0.008 are lost without the factor and
+    0.014 ± 0.006 without the ridge regression. Dropout, weight decay, other rates, fewer or more
+    steps and narrower networks brought nothing beyond. Not every table gains: one of five lost, up
+    to 0.09, since the factor is that of single members, which err more than their mean.
+
+    The columns of the ridge regression are the preprocessed ones, whose tails are held in: a
+    relation that is exactly linear in columns with far outliers is not found exactly.
+
     **Quantiles** are conformal: each is shifted by that quantile of its errors on held-out rows,
     and then those of a row are sorted. The held-out errors are those of single members, which are
     a little larger than the ensemble's: intervals err on the wide side.
@@ -168,9 +181,10 @@ class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
     >>> from sklearn.datasets import load_diabetes
     >>> from selfnorm.tabular import SNNRegressor
     >>> X, y = load_diabetes(return_X_y=True, as_frame=True)
-    >>> model = SNNRegressor(n_members=2, quantiles=(0.1, 0.5, 0.9), random_state=0).fit(X, y)
-    >>> low, high = model.predict(X, quantile=(0.1, 0.9)).T
-    >>> bool(0.7 < ((low < y) & (y < high)).mean() < 0.95)
+    >>> model = SNNRegressor(n_members=2, quantiles=(0.1, 0.5, 0.9), random_state=0)
+    >>> _ = model.fit(X[:300], y[:300])
+    >>> low, high = model.predict(X[300:], quantile=(0.1, 0.9)).T
+    >>> bool(0.7 < ((low < y[300:]) & (y[300:] < high)).mean() < 0.95)
     True
     """
 
@@ -373,8 +387,8 @@ class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
 
     def _wants_linear(self, columns: int) -> bool:
         if isinstance(self.linear, str):
-            # Least squares do not resist outliers, as the other losses are asked to.
-            return self.loss == "squared" and self.quantiles_ is None and columns <= WIDEST
+            # Least squares do not resist outliers, as Huber's loss is asked to.
+            return self.loss != "huber" and columns <= WIDEST
         return bool(self.linear)
 
     # ---- predictions -------------------------------------------------------------------------
