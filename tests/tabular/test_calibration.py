@@ -79,7 +79,8 @@ def test_shifts_put_the_right_share_of_held_out_rows_below() -> None:
     outputs = _held_out.held_out_outputs(_held_out.Ensemble(trained.networks[3:]), job)
     ordered = np.sort(outputs.reshape(400, 2, 3), axis=-1)
     before = (job.rows.y[:, :, None] < ordered).mean(0)
-    after = (job.rows.y[:, :, None] < ordered + shifted.quantile_shifts_).mean(0)
+    shifts = shifted.quantile_shifts_ / shifted.residual_scale_[:, None]
+    after = (job.rows.y[:, :, None] < ordered + shifts).mean(0)
     assert np.abs(before - levels).max() > 0.05
     np.testing.assert_allclose(after, np.broadcast_to(levels, (2, 3)), atol=0.5 / 400 + 1e-9)
     # The members are the same; what differs is the shift, in units of the targets.

@@ -103,6 +103,8 @@ def test_several_labels_a_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options",
     [
+        {"calibrate": True},
+        {"linear": False},
         {"fixed_point": (0.0, 0.2)},
         {"fixed_point": (0.1, 1.3)},
         {"activation": "elu"},
@@ -114,7 +116,7 @@ def test_several_labels_a_row(tmp_path: Path) -> None:
 )
 def test_any_network_and_one_target(options: dict[str, Any], tmp_path: Path) -> None:
     X = numbers()
-    estimator = SNNRegressor(**{**SMALL, **options}).fit(X, 3 + 2 * X[:, 5])
+    estimator = SNNRegressor(**{**SMALL, **options}).fit(X, 3 + 2 * X[:, 5] + 3 * X[:, 5] ** 2)
     rows = odd_rows(X)
     found = run(estimator, tmp_path / "a.onnx", {"X": rows})
     assert list(found) == ["variable"]
@@ -154,7 +156,7 @@ def test_quantiles(targets: int, tmp_path: Path) -> None:
     # One step of training leaves them crossing, which sorting mends.
     options = {**SMALL, "max_iter": 1, "learning_rate_init": 1e-4}
     y = X[:, 5] if targets == 1 else np.stack([X[:, 5], 3 - X[:, 5]], axis=1)
-    estimator = SNNRegressor(**options, quantiles=levels).fit(X, y)
+    estimator = SNNRegressor(**options, quantiles=levels, linear=targets == 2).fit(X, y)
     rows = odd_rows(X)
     found = run(estimator, tmp_path / "a.onnx", {"X": rows})
     assert list(found) == ["quantiles", "variable"]

@@ -56,14 +56,28 @@ def test_several_targets(data: Any) -> None:
     assert model.predict_members(X).shape == (3, 200, 3)
 
 
-def test_predictions_are_the_mean_of_the_networks(data: Any) -> None:
+@pytest.mark.parametrize(
+    "options", [{}, {"calibrate": True}, {"linear": False}, {"linear": True, "loss": "huber"}]
+)
+def test_predictions_are_the_mean_of_the_networks(data: Any, options: dict[str, Any]) -> None:
     X, y = data
-    model = fitted(X, y)
+    y = y + 30.0 * np.sin(3.0 * X[:, 0])  # something for the networks
+    model = fitted(X, y, **options)
     rows = torch.from_numpy(model.preprocessor_.transform(X))
     with torch.no_grad():
         each = torch.cat([network(rows) for network in model.networks_], 1).numpy()
         module = model.to_torch()(rows).numpy()
+    each = each * model.residual_scale_ * model.shrinkage_
+    if options.get("linear") is False:
+        assert model.linear_ is None
+        assert model.residual_scale_ == 1.0
+    else:  # the columns alone, not their piecewise linear features
+        assert model.linear_.shape == (5, 1)
+        assert model.preprocessor_.width > 5
+        each += rows.numpy()[:, :5] @ model.linear_
+        assert 0.05 < model.residual_scale_ < 0.5
     each = each * model.target_scale_ + model.target_mean_
+    assert (model.shrinkage_ < 1.0) == (options.get("calibrate", False))
     mean, std = model.predict(X, return_std=True)
     np.testing.assert_allclose(mean, each.mean(1), atol=1e-3)
     np.testing.assert_allclose(std, each.std(1), atol=1e-3)

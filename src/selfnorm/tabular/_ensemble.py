@@ -98,8 +98,9 @@ class AveragedNetworks(torch.nn.Module):
 
     .. math:: s \cdot \frac{1}{K} \sum_k f_k(x) + m
 
-    with s = 1 / temperature and m = 0 for classes, the scale and mean of the target for
-    regression. Quantiles of one target are then sorted.
+    with s = 1 / temperature and m the offsets for classes, the scale of what the networks learn and
+    the mean of the target for regression, where a linear part may come to it. Quantiles of one
+    target are then sorted.
 
     Parameters
     ----------
@@ -109,6 +110,8 @@ class AveragedNetworks(torch.nn.Module):
         The s and m for each output.
     quantiles : int
         How many outputs belong to one target.
+    linear : array-like, optional
+        Coefficients (features, outputs) of the linear part.
 
     Examples
     --------
@@ -121,20 +124,29 @@ class AveragedNetworks(torch.nn.Module):
 
     scale: Tensor
     shift: Tensor
+    linear: Tensor | None
 
     def __init__(
-        self, networks: Sequence[nn.SNN], scale: Any, shift: Any, quantiles: int = 1
+        self,
+        networks: Sequence[nn.SNN],
+        scale: Any,
+        shift: Any,
+        quantiles: int = 1,
+        linear: Any = None,
     ) -> None:
         super().__init__()
         self.quantiles = quantiles
         self.networks = torch.nn.ModuleList(networks)
-        self.register_buffer("scale", torch.as_tensor(np.asarray(scale), dtype=torch.float32))
-        self.register_buffer("shift", torch.as_tensor(np.asarray(shift), dtype=torch.float32))
+        for name, value in (("scale", scale), ("shift", shift), ("linear", linear)):
+            given = None if value is None else torch.as_tensor(np.asarray(value))
+            self.register_buffer(name, None if given is None else given.float())
 
     def forward(self, x: Tensor) -> Tensor:
         """Return outputs (n, outputs) for preprocessed rows (n, features)."""
         total = torch.stack([network(x) for network in self.networks]).mean(0)
         found = total * self.scale + self.shift
+        if self.linear is not None:
+            found = found + x @ self.linear
         if self.quantiles > 1:
             targets = found.view(len(found), -1, self.quantiles)
             found = targets.sort(-1).values.flatten(1)

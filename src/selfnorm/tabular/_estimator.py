@@ -79,8 +79,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         """Check y and set what describes it; return the engine's targets and the rows' weights."""
         raise NotImplementedError
 
-    def _scale_targets(self, rows: Rows, *, first: bool) -> Rows:
-        """Bring real targets to mean 0 and variance 1."""
+    def _scale_targets(self, rows: Rows, *, first: bool, stream: bool = False) -> Rows:
+        """Bring real targets to what the networks learn, of mean 0 and variance 1."""
         return rows
 
     def _cross_fit(self, job: Job) -> Job:
@@ -93,6 +93,10 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     def _scaling(self) -> tuple[Array, Array]:
         """Return factor and summand of the mean output."""
         raise NotImplementedError
+
+    def _linear_part(self) -> Array | None:
+        """Return coefficients (columns, outputs) of what is added to the scaled mean output."""
+        return None
 
     # ---- data in -----------------------------------------------------------------------------
 
@@ -140,9 +144,9 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         going_on = bool(self.warm_start) and hasattr(self, "networks_")
         rows = self._prepare(X, y, sample_weight, first=not going_on, described=going_on)
         rows = merge(rows.X, rows.y, rows.weights)
+        rows = self._scale_targets(rows, first=not going_on)
         if not going_on:
             rows = self._widen(rows, len(rows))
-        rows = self._scale_targets(rows, first=not going_on)
         return self._job_of(rows, going_on=going_on)
 
     def _widen(self, rows: Rows, count: int) -> Rows:
@@ -231,7 +235,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         rows = self._prepare(X, y, sample_weight, first=first, described=described)
         if first:
             rows = self._widen(rows, max(_STREAM_ROWS, len(rows)))
-        rows = self._scale_targets(rows, first=first)
+        rows = self._scale_targets(rows, first=first, stream=True)
         if self._online is None:
             # A stream has more rows than its first batch.
             start = None if first else self.networks_
@@ -260,11 +264,16 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     def _outputs(self, X: Any) -> Array:
         """Return the members' outputs, shape (members, n, outputs)."""
+        return self._rows_and_outputs(X)[1]
+
+    def _rows_and_outputs(self, X: Any) -> tuple[Array, Array]:
+        """Return the preprocessed rows too."""
         if not hasattr(self, "networks_"):
             check_is_fitted(self, "networks_")
         X = check_table(self, X, reset=False)
         with threads(self.n_jobs):
-            return self._ensemble()(self.preprocessor_.transform(X))
+            rows = self.preprocessor_.transform(X)
+            return rows, self._ensemble()(rows)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is built from the rest."""
@@ -285,7 +294,9 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "networks_")
         quantiles = self._network_outputs() // self.n_outputs_
         networks = copy.deepcopy(self.networks_)
-        return AveragedNetworks(networks, *self._scaling(), quantiles).eval()
+        return AveragedNetworks(
+            networks, *self._scaling(), quantiles, linear=self._linear_part()
+        ).eval()
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the estimator to a file that `selfnorm.load` reads; see there.

@@ -72,6 +72,10 @@ def export(estimator: Estimator, path: str | os.PathLike[str]) -> Path:
     outputs = graph.cast(outputs, np.float64)
     outputs = graph("Mul", outputs, graph.constant(scale, np.float64))
     outputs = graph("Add", outputs, graph.constant(shift, np.float64))
+    linear = estimator._linear_part()
+    if linear is not None:
+        part = graph("MatMul", graph.cast(rows, np.float64), graph.constant(linear, np.float64))
+        outputs = graph("Add", outputs, part)
     if estimator.out_activation_ == "identity":
         _add_numbers(graph, outputs, estimator)
     else:

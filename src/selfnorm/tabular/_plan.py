@@ -89,9 +89,10 @@ def check_parameters(estimator: Estimator) -> None:
     check_number("validation_fraction", given["validation_fraction"], 0.0, 1.0, open_low=True)
     check_choice("learning_rate", given["learning_rate"], SCHEDULES)
     check_choice("solver", given["solver"], SOLVERS)
-    for name in ("early_stopping", "warm_start", "calibrate"):
+    for name in ("early_stopping", "warm_start", "calibrate", "linear"):
         value = given.get(name, True)
-        if not isinstance(value, bool | np.bool_) and not (name == "calibrate" and _auto(value)):
+        free = name in ("calibrate", "linear") and _auto(value)
+        if not isinstance(value, bool | np.bool_) and not free:
             raise DomainError(f"{name} must be True or False, however: {name}={value!r}")
     if given["n_jobs"] is not None:
         check_count("n_jobs", given["n_jobs"], 1, "None leaves torch's number of threads as it is")

@@ -35,6 +35,7 @@ _PREPARING: Final = (
     "bins",
     "categorical_features",
     "class_weight",
+    "linear",
     "loss",
     "quantiles",
     "random_state",
