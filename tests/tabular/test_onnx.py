@@ -314,5 +314,5 @@ def test_onnx_is_optional(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     X = numbers()
     estimator = SNNRegressor(**SMALL).fit(X, X[:, 5])
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'selfnorm\[onnx\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'selfnorm\[tabular\]'"):
         estimator.to_onnx(tmp_path / "a.onnx")

@@ -77,7 +77,9 @@ def test_predictions_are_the_mean_of_the_networks(data: Any, options: dict[str, 
         each += rows.numpy()[:, :5] @ model.linear_
         assert 0.05 < model.residual_scale_ < 0.5
     each = each * model.target_scale_ + model.target_mean_
-    assert (model.shrinkage_ < 1.0) == (options.get("calibrate", False))
+    # Where networks have much to say, the factor that held-out rows give may well be 1.
+    assert 0.5 < model.shrinkage_[0] <= 1.0
+    assert options.get("calibrate") or model.shrinkage_[0] == 1.0
     mean, std = model.predict(X, return_std=True)
     np.testing.assert_allclose(mean, each.mean(1), atol=1e-3)
     np.testing.assert_allclose(std, each.std(1), atol=1e-3)
