@@ -48,8 +48,8 @@ def training_cost(record: dict[str, Any]) -> None:
         )
     figure = line_chart(
         panels,
-        alt="The time of a step grows in proportion to rows, layers and members, less than that "
-        "where there are few.",
+        alt="The time of a step grows in proportion to rows, layers and members; few rows cost more "
+        "than their share.",
         styles=palette(["measured", "proportional"]),
     )
     figure.save(STATIC / "training-cost.svg")
