@@ -48,7 +48,7 @@ def training_cost(record: dict[str, Any]) -> None:
         )
     figure = line_chart(
         panels,
-        alt="The time of a step grows in proportion to rows, layers and members; few rows cost more "
+        alt="The time of a step grows in proportion to rows, layers, members; few rows cost more "
         "than their share.",
         styles=palette(["measured", "proportional"]),
     )

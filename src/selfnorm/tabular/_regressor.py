@@ -122,13 +122,13 @@ class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         What is done to the outputs.
     target_mean_, target_scale_ : numpy.ndarray of shape (outputs,)
         Mean and standard deviation of each target, in its units; the scale of a constant one is 1.
-    linear_ : numpy.ndarray of shape (columns, n_outputs_) or None
+    linear_ : numpy.ndarray of shape (columns, outputs) or None
         Coefficients of the ridge regression on the preprocessed columns, in standard deviations of
         the targets.
-    residual_scale_ : numpy.ndarray of shape (n_outputs_,)
+    residual_scale_ : numpy.ndarray of shape (outputs,)
         Standard deviation of what the networks learn, in standard deviations of the targets; 1
         without a ridge regression.
-    shrinkage_ : numpy.ndarray of shape (n_outputs_,)
+    shrinkage_ : numpy.ndarray of shape (outputs,)
         What the networks' share is multiplied by.
     quantiles_ : tuple of float or None
         The quantiles that are predicted, sorted.
