@@ -39,6 +39,7 @@ def test_more_rows_never_mean_a_smaller_net_or_less_training(task: str) -> None:
         assert a.width <= b.width
         assert a.batch_size <= b.batch_size
         assert a.dropout >= b.dropout
+        assert a.label_smoothing >= b.label_smoothing
     # Epochs are whole, so the steps are monotone up to one epoch's.
     most = 0
     for n, rule in zip(ROWS, rules, strict=True):
@@ -55,6 +56,7 @@ def test_extremes_are_sane(rows: int, features: int, outputs: int) -> None:
     assert 16 <= rule.width <= 512
     assert 2 <= rule.depth <= 16
     assert 0.0 <= rule.dropout <= 0.1
+    assert 0.0 <= rule.label_smoothing <= 0.1
     assert 1e-4 <= rule.learning_rate <= 1e-2
     assert 1 <= rule.epochs <= 1000
     assert 16 <= rule.batch_size <= 4096

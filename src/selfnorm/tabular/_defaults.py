@@ -13,8 +13,8 @@ __all__ = ["Defaults", "Task", "defaults_for"]
 
 Task = Literal["classification", "regression"]
 
-_SMALL: Final = 200.0  # rows up to which dropout is 0.05 and steps are the fewest
-_LARGE: Final = 1000.0  # rows from which there is no dropout
+_SMALL: Final = 200.0  # rows up to which dropout and smoothing are largest, steps fewest
+_LARGE: Final = 1000.0  # rows from which there is no dropout and no smoothing
 _LEAST_STEPS: Final = 150.0
 _MOST_STEPS: Final = 4000.0  # unless one pass over the rows takes more
 _BIN_BUDGET: Final = 1024  # piecewise linear features of a table, at most
@@ -109,7 +109,7 @@ def defaults_for(rows: int, features: int, outputs: int, task: Task) -> Defaults
     * steps: 150 (n / 200)^0.7, from 150 to 4,000, in whole epochs;
     * width: 64 up to 400 rows, growing with the square root of n to 128 at 1,600 and with the
       fourth root to 192 at 8,100;
-    * dropout: 0.05 up to 200 rows, falling with log n to 0 at 1,000;
+    * dropout and label smoothing: 0.05 and 0.1 up to 200 rows, falling with log n to 0 at 1,000;
     * rows of a step: the square root of n, from 32 to 1,024;
     * bins: 8, fewer where columns times bins would be above 1,024.
 
@@ -145,7 +145,7 @@ def defaults_for(rows: int, features: int, outputs: int, task: Task) -> Defaults
         weight_decay=0.0,
         epochs=max(1, round(steps / math.ceil(rows / batch))),
         batch_size=batch,
-        label_smoothing=0.1 if task == "classification" else 0.0,
+        label_smoothing=0.1 * (1.0 - size) if task == "classification" else 0.0,
         n_members=8,
         fixed_point=(0.0, 1.0),
         clip_norm=None,
