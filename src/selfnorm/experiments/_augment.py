@@ -36,7 +36,7 @@ class Augmentation:
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """Return a changed copy of rows of shape (batch, channels · height · width)."""
-        images = rows.unflatten(1, self.image)
+        images = rows.reshape(-1, *self.image)
         if self.flips:
             images = flip(images, self.generator)
         if self.padding:
@@ -100,4 +100,5 @@ def crop(images: torch.Tensor, padding: int, generator: torch.Generator) -> torc
     columns = shifts[1][:, None] + torch.arange(width)
     batch = torch.arange(len(images))[:, None, None]
     # Advanced indices around the slice of channels come first: (batch, height, width, channels).
-    return padded[batch, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+    windows: torch.Tensor = padded[batch, :, rows[:, :, None], columns[:, None, :]]
+    return windows.permute(0, 3, 1, 2).contiguous()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import warnings
 from pathlib import Path
 from typing import Any, Final
@@ -119,7 +120,7 @@ def _read_jpeg(path: Path) -> CifarHalf:
     if (np.diff(offsets.astype(np.int64)) <= 0).any():
         raise DataError(f"{path}: offsets must increase; copy it again")
     images = np.empty((len(offsets) - 1, *CIFAR10_SHAPE), dtype=np.uint8)
-    for row, (start, end) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+    for row, (start, end) in enumerate(itertools.pairwise(offsets)):
         images[row] = _decode(pillow, content[start:end].tobytes(), f"{path}, image {row}")
     return check_cifar10_half(images, labels, str(path))
 

@@ -102,6 +102,40 @@ class Dataset:
             )
         return dataclasses.replace(self, X_train=self.X_train[:rows], y_train=self.y_train[:rows])
 
+    def take_test(self, test_size: int) -> Dataset:
+        """Keep the first ``test_size`` test rows, in the order of the source.
+
+        Parameters
+        ----------
+        test_size : int
+            From 1 to the number of test rows.
+
+        Returns
+        -------
+        Dataset
+            The same training rows with fewer test rows.
+
+        Raises
+        ------
+        DataError
+            If the data set has fewer test rows.
+        DomainError
+            If ``test_size`` is not an integer of at least 1.
+
+        Examples
+        --------
+        >>> from selfnorm.experiments import load_data
+        >>> load_data("digits").take_test(100).X_test.shape
+        (100, 64)
+        """
+        rows = check_integer("test_size", test_size)
+        if rows > len(self.X_test):
+            raise DataError(
+                f"test_size must be at most {len(self.X_test)}, the test rows of "
+                f"{self.name}, however: test_size={rows}"
+            )
+        return dataclasses.replace(self, X_test=self.X_test[:rows], y_test=self.y_test[:rows])
+
     def standardized(self, *, by_channel: bool = False) -> Dataset:
         """Scale each pixel to mean 0 and variance 1 over the training rows.
 

@@ -14,7 +14,7 @@ from selfnorm.errors import DomainError
 from selfnorm.init import lecun_normal_, scaled_orthogonal_
 from selfnorm.nn import ELU, SELU, LinearSELU, SelfNormalized
 
-__all__ = ["NETS", "NetArm", "Shape", "build_rival", "input_var", "net_named"]
+__all__ = ["NETS", "NetArm", "Shape", "build_rival", "check_maps", "input_var", "net_named"]
 
 Norm = Literal["none", "batch", "layer"]
 
@@ -86,8 +86,12 @@ NETS: Final = {
         NetArm("relu-bn", "ReLU with batch norm, He normal", "relu", "he", "batch"),
         NetArm("relu-ln", "ReLU with layer norm, He normal", "relu", "he", "layer"),
         NetArm("relu", "ReLU, He normal", "relu", "he"),
-        NetArm("bidirectional", "SELU made bidirectional, orthogonal", "bidirectional", "orthogonal"),
-        NetArm("tailored", "SELU tailored to the depth (DKS), orthogonal", "tailored", "orthogonal"),
+        NetArm(
+            "bidirectional", "SELU made bidirectional, orthogonal", "bidirectional", "orthogonal"
+        ),
+        NetArm(
+            "tailored", "SELU tailored to the depth (DKS), orthogonal", "tailored", "orthogonal"
+        ),
     )
 }
 
@@ -137,8 +141,8 @@ def _mlp(arm: NetArm, shape: Shape, generator: torch.Generator) -> nn.Sequential
 
 def _cnn(arm: NetArm, shape: Shape, generator: torch.Generator) -> nn.Sequential:
     channels, height, width = shape.image
-    _check_maps(shape)
-    strides = stage_strides(shape.depth, shape.stages)
+    check_maps(shape)
+    strides = _strides(shape.depth, shape.stages)
     blocks: list[nn.Module] = []
     out = shape.width
     for index, stride in enumerate(strides):
@@ -153,14 +157,14 @@ def _cnn(arm: NetArm, shape: Shape, generator: torch.Generator) -> nn.Sequential
     return nn.Sequential(*blocks, nn.Sequential(nn.Flatten(), head))
 
 
-def stage_strides(depth: int, stages: int) -> list[int]:
+def _strides(depth: int, stages: int) -> list[int]:
     """Divide the layers evenly into stages; the first layer of each stage has stride 2."""
     first = {stage * depth // stages for stage in range(stages)}
     return [2 if index in first else 1 for index in range(depth)]
 
 
-def _check_maps(shape: Shape) -> None:
-    """Refuse what leaves no picture."""
+def check_maps(shape: Shape) -> None:
+    """Refuse a CNN whose feature maps vanish, with the shapes."""
     smallest = min(shape.image[1:])
     most = min(shape.depth, smallest.bit_length() - 1)
     if shape.stages > most:
@@ -172,7 +176,7 @@ def _check_maps(shape: Shape) -> None:
 
 
 def _needs_bias(arm: NetArm, shape: Shape) -> bool:
-    """A normalisation right behind the layer has a shift of its own."""
+    """Return whether a bias is of use: normalisation right behind the layer has its own."""
     return arm.norm == "none" or shape.norm_after
 
 

@@ -96,8 +96,9 @@ def train_selected(
     protocol : Protocol
         How to train.
     labels : tuple
-        What tells these nets from all others; with the seed it fixes every random number. Nets
-        of one seed begin with the same weights and see the same batches at every rate.
+        What tells these nets from all others; with the seed it fixes the weights. The order of
+        the rows and the augmentation depend on seed and batch size alone: all that is compared
+        sees the same batches.
     watch : Watch
         Receives the steps.
     transform : callable, optional
@@ -123,11 +124,12 @@ def train_selected(
             epochs=protocol.epochs,
             batch_size=protocol.batch_size,
             lr=lr,
-            generator=generator_for(seed, *labels, "order"),
+            generator=generator_for(seed, protocol.batch_size, "order"),
             schedule=protocol.schedule,
             momentum=protocol.momentum,
             summed=protocol.summed,
-            transform=transform and transform(generator_for(seed, *labels, "augmentation")),
+            transform=transform
+            and transform(generator_for(seed, protocol.batch_size, "augmentation")),
             test_rows=parts.test,
             on_step=watch.step,
         )
