@@ -12,7 +12,7 @@ from selfnorm import theory
 from selfnorm.errors import DomainError
 from selfnorm.experiments._memory import peak_bytes, saved_bytes
 from selfnorm.experiments._rival_nets import NETS, Shape, build_rival, check_maps, input_var
-from selfnorm.nn import ELU, SELU, LinearSELU, SelfNormalized
+from selfnorm.nn import ELU, ConvSELU2d, LinearSELU, SelfNormalized, WSConv2d, WSLinear
 
 MLP = Shape("mlp", (1, 5, 7), 6, 40, 4)
 CNN = Shape("cnn", (3, 16, 20), 6, 8, 4, stages=3)
@@ -45,13 +45,31 @@ def test_hidden_layers_are_what_their_names_say():
 
 def test_convolutions_are_what_their_names_say():
     expected = {
-        "selu": [nn.Conv2d, SELU],
         "relu-bn": [nn.Conv2d, nn.BatchNorm2d, nn.ReLU],
         "relu-ln": [nn.Conv2d, nn.GroupNorm, nn.ReLU],
     }
     for name, parts in expected.items():
         blocks = list(net(name, CNN).children())[1:-1]
         assert [kinds(block) for block in blocks] == [parts] * 5
+
+
+def test_selu_convolutions_are_the_librarys_own():
+    for name, var in (("selu", 1.0), ("selu-matched", theory.match_depth(6).var)):
+        blocks = list(net(name, CNN).children())[1:-1]
+        assert [[type(part) for part in block] for block in blocks] == [[ConvSELU2d]] * 5
+        assert blocks[0][0].var == var
+
+
+@pytest.mark.parametrize("shape", [MLP, CNN])
+def test_standardised_weights_from_the_second_layer_on(shape):
+    first, *others = list(net("ws-selu", shape).children())[:-1]
+    kinds = [WSLinear, WSConv2d]
+    assert not any(type(part) in kinds for part in first.modules())
+    for block in others:
+        (layer,) = (part for part in block.modules() if type(part) in kinds)
+        rows = layer.standardized_weight().flatten(1)
+        torch.testing.assert_close(rows.sum(dim=1), torch.zeros(len(rows)), atol=1e-5, rtol=0)
+        torch.testing.assert_close(rows.square().sum(dim=1), torch.ones(len(rows)))
 
 
 def test_normalisation_behind_the_activation():

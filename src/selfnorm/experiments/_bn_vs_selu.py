@@ -27,7 +27,7 @@ from selfnorm.experiments._selection import Parts, Protocol, memory_of, parts_of
 
 __all__ = ["IMAGE_ARMS", "bn_vs_selu"]
 
-IMAGE_ARMS: Final = ("selu", "selu-matched", "elu", "relu-bn", "relu-ln", "relu")
+IMAGE_ARMS: Final = ("selu", "selu-matched", "ws-selu", "elu", "relu-bn", "relu-ln", "relu")
 _PAGE_INTERVAL: Final = 30.0
 # Shift of the crops as a share of the image: 4 of 32 pixels, as is usual for CIFAR-10.
 _CROP_SHARE: Final = 8
@@ -77,6 +77,8 @@ def bn_vs_selu(
     * ``selu``: SELU with the fixed point (0, 1), LeCun normal weights, as the paper prescribes;
     * ``selu-matched``: SELU whose target variance suits the depth
       (:func:`selfnorm.theory.match_depth`), inputs scaled to it, orthogonal weights;
+    * ``ws-selu``: SELU behind standardised weights (:class:`selfnorm.nn.WSLinear`), which hold the
+      sums Σw = 0 and Σw² = 1 at every step;
     * ``elu``: ELU with α = 1 and He normal weights, as in the paper that introduced it;
     * ``relu-bn``, ``relu-ln``: ReLU and He normal weights with batch or layer normalisation;
     * ``relu``: ReLU and He normal weights alone.
@@ -89,8 +91,8 @@ def bn_vs_selu(
     data : {"digits", "mnist", "cifar10"}
         Data set, see :func:`load_data`.
     model : {"mlp", "cnn"}
-        Fully connected layers, or 3×3 convolutions with zero padding. No net has skip
-        connections, dropout or weight decay.
+        Fully connected layers, or 3×3 convolutions: SELU's repeat the border, the others' pad it
+        with zeros, as each is used. No net has skip connections, dropout or weight decay.
     preset : {"quick", "paper", "paper-small"}
         ``quick``: minutes on one core; for each arm the rate is chosen from one grid. ``paper``:
         the setting of figure 1 of the paper [1]_, SELU against ReLU with batch norm behind it:

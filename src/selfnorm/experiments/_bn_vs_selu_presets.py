@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Final
+from typing import Any, Final
 
 from selfnorm.experiments._training import Schedule
 
@@ -11,7 +11,7 @@ __all__ = ["MODELS", "PRESETS", "Preset", "preset_for"]
 
 MODELS: Final = ("mlp", "cnn")
 PRESETS: Final = ("quick", "paper", "paper-small")
-_ALL: Final = ("selu", "selu-matched", "elu", "relu-bn", "relu-ln", "relu")
+_ALL: Final = ("selu", "selu-matched", "ws-selu", "elu", "relu-bn", "relu-ln", "relu")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,13 +68,23 @@ _PAPER: Final = dataclasses.replace(
     summed=True,
     norm_after=True,
 )
-_QUICK_CHANGES: Final = {
+_SMALL_CNN: Final = {
+    "width": 8,
+    "depths": (8,),
+    "stages": 3,
+    "batch_sizes": (4, 128),
+    "epochs": 4,
+    "small_epochs": 1,
+    "seeds": 2,
+    "train_size": 5000,
+}
+_QUICK_CHANGES: Final[dict[tuple[str, str], dict[str, Any]]] = {
     ("digits", "mlp"): {},
     ("mnist", "mlp"): {"width": 128, "epochs": 3, "small_epochs": 1, "batch_sizes": (4, 16, 128)},
     ("cifar10", "mlp"): {"width": 128, "epochs": 3, "small_epochs": 1, "batch_sizes": (4, 16, 128)},
-    ("digits", "cnn"): {"width": 8, "depths": (8, 16)},
-    ("mnist", "cnn"): {"width": 8, "depths": (8,), "stages": 3},
-    ("cifar10", "cnn"): {"width": 8, "depths": (8,), "stages": 3},
+    ("digits", "cnn"): {"width": 8, "depths": (8, 16), "batch_sizes": (4, 128), "seeds": 2},
+    ("mnist", "cnn"): _SMALL_CNN,
+    ("cifar10", "cnn"): _SMALL_CNN,
 }
 
 
@@ -90,4 +100,4 @@ def preset_for(name: str, data: str, model: str) -> Preset:
     rows = None if data == "digits" else 10_000
     size = None if data == "digits" else 2000
     base = dataclasses.replace(_QUICK, train_size=rows, test_size=size)
-    return dataclasses.replace(base, **_QUICK_CHANGES[data, model])  # type: ignore[arg-type]
+    return dataclasses.replace(base, **_QUICK_CHANGES[data, model])

@@ -12,10 +12,11 @@ from torch import nn
 from selfnorm import theory
 from selfnorm.errors import DomainError
 from selfnorm.init import lecun_normal_, scaled_orthogonal_
-from selfnorm.nn import ELU, SELU, LinearSELU, SelfNormalized
+from selfnorm.nn import ELU, SELU, ConvSELU2d, LinearSELU, SelfNormalized, WSLinear
 
 __all__ = ["NETS", "NetArm", "Shape", "build_rival", "check_maps", "input_var", "net_named"]
 
+Weighted = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | LinearSELU
 Norm = Literal["none", "batch", "layer"]
 
 
@@ -37,6 +38,9 @@ class NetArm:
         Initialisation of the hidden layers.
     norm : {"none", "batch", "layer"}
         Normalisation of each hidden layer.
+    standardized : bool
+        Standardise the weights of all hidden layers but the first at every step
+        (:class:`selfnorm.nn.WSLinear`); the first sees pixels, whose common part that would remove.
     """
 
     name: str
@@ -44,6 +48,7 @@ class NetArm:
     activation: Literal["selu", "matched", "elu", "relu", "bidirectional", "tailored"]
     init: Literal["lecun", "he", "orthogonal"]
     norm: Norm = "none"
+    standardized: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +58,8 @@ class Shape:
     Attributes
     ----------
     model : {"mlp", "cnn"}
-        Fully connected, or 3×3 convolutions.
+        Fully connected, or 3×3 convolutions: :class:`selfnorm.nn.ConvSELU2d`, whose border keeps
+        the variance, for SELU, and torch's with zero padding for the others.
     image : tuple of int
         Channels, height and width of the inputs, which come as flat rows.
     depth : int
@@ -82,6 +88,7 @@ NETS: Final = {
     for arm in (
         NetArm("selu", "SELU, fixed point (0, 1), LeCun normal", "selu", "lecun"),
         NetArm("selu-matched", "SELU matched to the depth, orthogonal", "matched", "orthogonal"),
+        NetArm("ws-selu", "SELU on standardised weights", "selu", "lecun", standardized=True),
         NetArm("elu", "ELU (α = 1), He normal", "elu", "he"),
         NetArm("relu-bn", "ReLU with batch norm, He normal", "relu", "he", "batch"),
         NetArm("relu-ln", "ReLU with layer norm, He normal", "relu", "he", "layer"),
@@ -126,11 +133,15 @@ def build_rival(arm: NetArm, shape: Shape, generator: torch.Generator) -> nn.Seq
 def _mlp(arm: NetArm, shape: Shape, generator: torch.Generator) -> nn.Sequential:
     blocks: list[nn.Module] = []
     fan_in = math.prod(shape.image)
-    for _ in range(shape.depth):
-        if arm.activation in ("selu", "matched"):
+    for index in range(shape.depth):
+        if arm.standardized and index:
+            ws = WSLinear(fan_in, shape.width, generator=generator)
+            blocks.append(nn.Sequential(ws, _activation(arm, shape.depth)))
+        elif arm.activation in ("selu", "matched"):
             var = input_var(arm, shape.depth)
             fused = LinearSELU(fan_in, shape.width, var=var, generator=generator)
-            _fill(fused, arm.init, generator)
+            if arm.init != "lecun":
+                _fill(fused, arm.init, generator)
             blocks.append(nn.Sequential(fused))
         else:
             layer = nn.Linear(fan_in, shape.width, bias=_needs_bias(arm, shape), device="meta")
@@ -147,10 +158,24 @@ def _cnn(arm: NetArm, shape: Shape, generator: torch.Generator) -> nn.Sequential
     out = shape.width
     for index, stride in enumerate(strides):
         out = out * 2 if stride == 2 and index else out
-        layer = nn.Conv2d(
-            channels, out, 3, stride, padding=1, bias=_needs_bias(arm, shape), device="meta"
-        )
-        block = _block(arm, shape, layer.to_empty(device="cpu"), generator)
+        if arm.activation in ("selu", "matched"):
+            conv = ConvSELU2d(
+                channels,
+                out,
+                3,
+                stride,
+                var=input_var(arm, shape.depth),
+                weight_standardized=arm.standardized and index > 0,
+                generator=generator,
+            )
+            if arm.init != "lecun":
+                _fill(conv.conv, arm.init, generator)
+            block = nn.Sequential(conv)
+        else:
+            layer = nn.Conv2d(
+                channels, out, 3, stride, padding=1, bias=_needs_bias(arm, shape), device="meta"
+            )
+            block = _block(arm, shape, layer.to_empty(device="cpu"), generator)
         blocks.append(nn.Sequential(nn.Unflatten(1, shape.image), *block) if not index else block)
         channels, height, width = out, -(-height // stride), -(-width // stride)
     head = _head(arm, channels * height * width, shape.n_classes, generator)
@@ -192,7 +217,7 @@ def _block(
     return nn.Sequential(layer, *behind)
 
 
-def _fill(layer: nn.Linear | nn.Conv2d | LinearSELU, init: str, generator: torch.Generator) -> None:
+def _fill(layer: Weighted, init: str, generator: torch.Generator) -> None:
     if init == "orthogonal":
         scaled_orthogonal_(layer.weight, generator=generator)
     else:
