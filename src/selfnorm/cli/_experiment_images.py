@@ -1,4 +1,4 @@
-"""``selfnorm experiment bn-vs-selu``: SELU beside what normalises from outside."""
+"""``selfnorm experiment bn-vs-selu`` and ``cost``: SELU beside what normalises from outside."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from selfnorm.cli._experiment_options import (
     run,
 )
 
-__all__ = ["bn_vs_selu"]
+__all__ = ["bn_vs_selu", "cost"]
 
 
 @click.command("bn-vs-selu")
@@ -50,3 +50,23 @@ def bn_vs_selu(json_file: str | None, **options: Any) -> None:
 
     given = {name: value for name, value in options.items() if value is not None}
     run(experiments.bn_vs_selu, given, json_file, hide=("MiB kept", "outcome"))
+
+
+@click.command("cost")
+@click.option("--models", type=NAMES, metavar="NAME,...", help="mlp, cnn.  [default: both]")
+@click.option("--depths", type=INTEGERS, metavar="L,...", help="Numbers of hidden layers.")
+@click.option("--widths", type=INTEGERS, metavar="N,...", help="Units per layer of an mlp.")
+@click.option("--channels", type=INTEGERS, metavar="N,...", help="Channels of a cnn's first stage.")
+@click.option("--image-size", type=int, help="Height and width of a cnn's images.")
+@click.option("--batch-size", type=int, default=128, show_default=True, help="Rows per step.")
+@click.option("--dropout", type=float, default=0.05, show_default=True, help="Dropout rate.")
+@click.option("--arms", type=NAMES, metavar="NAME,...", help="Arms to time.  [default: all]")
+@click.option("--rounds", type=int, default=25, show_default=True, help="Samples of each time.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the weights.")
+@output_options("out/cost")
+def cost(json_file: str | None, **options: Any) -> None:
+    """Time and memory of SELU, batch norm, layer norm and plain ReLU, side by side."""
+    from selfnorm import experiments
+
+    given = {name: value for name, value in options.items() if value is not None}
+    run(experiments.cost, given, json_file, hide=("quartiles", "MiB peak"))

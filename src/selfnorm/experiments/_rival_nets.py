@@ -14,7 +14,16 @@ from selfnorm.errors import DomainError
 from selfnorm.init import lecun_normal_, scaled_orthogonal_
 from selfnorm.nn import ELU, SELU, ConvSELU2d, LinearSELU, SelfNormalized, WSLinear
 
-__all__ = ["NETS", "NetArm", "Shape", "build_rival", "check_maps", "input_var", "net_named"]
+__all__ = [
+    "NETS",
+    "NetArm",
+    "Shape",
+    "build_rival",
+    "check_maps",
+    "input_var",
+    "net_named",
+    "stage_strides",
+]
 
 Weighted = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | LinearSELU
 Norm = Literal["none", "batch", "layer"]
@@ -153,7 +162,7 @@ def _mlp(arm: NetArm, shape: Shape, generator: torch.Generator) -> nn.Sequential
 def _cnn(arm: NetArm, shape: Shape, generator: torch.Generator) -> nn.Sequential:
     channels, height, width = shape.image
     check_maps(shape)
-    strides = _strides(shape.depth, shape.stages)
+    strides = stage_strides(shape.depth, shape.stages)
     blocks: list[nn.Module] = []
     out = shape.width
     for index, stride in enumerate(strides):
@@ -182,7 +191,7 @@ def _cnn(arm: NetArm, shape: Shape, generator: torch.Generator) -> nn.Sequential
     return nn.Sequential(*blocks, nn.Sequential(nn.Flatten(), head))
 
 
-def _strides(depth: int, stages: int) -> list[int]:
+def stage_strides(depth: int, stages: int) -> list[int]:
     """Divide the layers evenly into stages; the first layer of each stage has stride 2."""
     first = {stage * depth // stages for stage in range(stages)}
     return [2 if index in first else 1 for index in range(depth)]
