@@ -9,6 +9,7 @@ from selfnorm.experiments._arms import ARMS
 from selfnorm.experiments._bn_vs_selu import IMAGE_ARMS, bn_vs_selu
 from selfnorm.experiments._cost import COST_ARMS, cost
 from selfnorm.experiments._data import Dataset, load_data
+from selfnorm.experiments._depth import DEPTH_ARMS, depth
 from selfnorm.experiments._fifty_layers import fifty_layers
 from selfnorm.experiments._fixed_point import fixed_point
 from selfnorm.experiments._progress import ProgressCallback, ProgressEvent
@@ -18,6 +19,7 @@ from selfnorm.experiments._uci import uci
 __all__ = [
     "ARMS",
     "COST_ARMS",
+    "DEPTH_ARMS",
     "IMAGE_ARMS",
     "Dataset",
     "ExperimentResult",
@@ -25,6 +27,7 @@ __all__ = [
     "ProgressEvent",
     "bn_vs_selu",
     "cost",
+    "depth",
     "fifty_layers",
     "fixed_point",
     "load_data",
