@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from selfnorm.cli._experiment_images import bn_vs_selu, cost, depth
+from selfnorm.cli._experiment_images import bn_vs_selu, claims, cost, depth
 from selfnorm.cli._experiment_options import (
     DATA_DIR,
     INTEGERS,
@@ -28,6 +28,7 @@ def experiment() -> None:
 
 
 experiment.add_command(bn_vs_selu)
+experiment.add_command(claims)
 experiment.add_command(cost)
 experiment.add_command(depth)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from selfnorm.experiments._arms import ARMS
 from selfnorm.experiments._bn_vs_selu import IMAGE_ARMS, bn_vs_selu
+from selfnorm.experiments._claims import CLAIM_NAMES, claims
 from selfnorm.experiments._cost import COST_ARMS, cost
 from selfnorm.experiments._data import Dataset, load_data
 from selfnorm.experiments._depth import DEPTH_ARMS, depth
@@ -18,6 +19,7 @@ from selfnorm.experiments._uci import uci
 
 __all__ = [
     "ARMS",
+    "CLAIM_NAMES",
     "COST_ARMS",
     "DEPTH_ARMS",
     "IMAGE_ARMS",
@@ -26,6 +28,7 @@ __all__ = [
     "ProgressCallback",
     "ProgressEvent",
     "bn_vs_selu",
+    "claims",
     "cost",
     "depth",
     "fifty_layers",
