@@ -5,10 +5,14 @@ from __future__ import annotations
 from selfnorm.nn._activations import ELU, SELU
 from selfnorm.nn._conv import ConvSELU1d, ConvSELU2d, ConvSELU3d
 from selfnorm.nn._dropout import AlphaDropout
+from selfnorm.nn._images import ImageInput
 from selfnorm.nn._linear import LinearSELU
+from selfnorm.nn._pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
+from selfnorm.nn._residual import ScaledConcat, ScaledResidual
 from selfnorm.nn._self_normalized import SelfNormalized
 from selfnorm.nn._snn import SNN
 from selfnorm.nn._snn_conv import SNNConv
+from selfnorm.nn._snn_resnet import SNNResNet
 from selfnorm.nn._weight_standardized import WSConv1d, WSConv2d, WSConv3d, WSLinear
 
 __all__ = [
@@ -16,11 +20,21 @@ __all__ = [
     "SELU",
     "SNN",
     "AlphaDropout",
+    "AvgPool1d",
+    "AvgPool2d",
+    "AvgPool3d",
     "ConvSELU1d",
     "ConvSELU2d",
     "ConvSELU3d",
+    "ImageInput",
     "LinearSELU",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
     "SNNConv",
+    "SNNResNet",
+    "ScaledConcat",
+    "ScaledResidual",
     "SelfNormalized",
     "WSConv1d",
     "WSConv2d",
