@@ -114,7 +114,7 @@ def fifty_layers(
         What "default initialisation" means: ``torch.nn.Linear``'s own, Keras' Glorot uniform,
         or uniform in ±0.05. Glorot equals LeCun for square layers, so with it ``std-selu`` trains.
     out : path-like, optional
-        Folder for ``result.json`` and ``report.html``, written whole after each finished arm. If
+        Folder for ``result.json``, written whole after each finished arm, and ``report.html``. If
         a run was interrupted, the same call takes its finished arms over.
     progress : callable, optional
         Called with a :class:`ProgressEvent` after each optimiser step.

@@ -29,7 +29,6 @@ __all__ = ["WEIGHTS", "fixed_point"]
 
 WEIGHTS: Final = ("gaussian", "orthogonal")
 _INITS: Final = {"gaussian": "lecun", "orthogonal": "orthogonal"}
-_PAGE_INTERVAL: Final = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +183,6 @@ def fixed_point(
         environment=environment() | {"threads": 1},
         choice=("variances", "depths", "weights"),
         report=None if out is None else Report(out, render),
-        page_interval=_PAGE_INTERVAL,
     )
     with one_thread(), recorder:
         for index, cell in enumerate(cells):
