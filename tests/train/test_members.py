@@ -289,6 +289,29 @@ def validation_loss(hand: Eager, own: list[Tensor], held: tuple[Tensor, Tensor])
     return score
 
 
+def test_a_metric_is_reported_without_early_stopping() -> None:
+    X, y = problem()
+    trainer = train.Trainer(
+        train.Architecture((6, 13, 3), dtype=torch.float64),
+        members=2,
+        epochs=6,
+        batch_size=16,
+        optimizer=train.AdamW((1e-3, 0.05)),
+        metric="accuracy",
+    )
+    result = trainer.fit(X[:40], y[:40], validation=(X[40:], y[40:]))
+    for member in range(2):
+        with torch.no_grad():
+            hits = trainer.export(member)(X[40:]).argmax(1) == y[40:]
+        assert result.history[-1].metric[member] == pytest.approx(float(hits.double().mean()))
+    assert result.best_epoch == (6, 6)
+    assert result.history[-1].metric != result.history[-1].validation_loss
+    with pytest.raises(DomainError, match="give it to EarlyStopping"):
+        trained(5, 1, metric="loss", early_stopping=train.EarlyStopping(2))
+    with pytest.raises(DomainError, match="accuracy needs classes"):
+        trained(5, 1, metric="accuracy", loss="squared")
+
+
 def test_accuracy_and_own_metrics() -> None:
     X, y = problem()
     held = list(range(40, 61))

@@ -17,7 +17,7 @@ from selfnorm.train._architecture import Architecture, architecture_of, flatten,
 from selfnorm.train._arrays import check_inputs
 from selfnorm.train._checkpoint import Checkpoint, load, refuse_to_overwrite
 from selfnorm.train._checks import check_count, per_member
-from selfnorm.train._early_stopping import EarlyStopping
+from selfnorm.train._early_stopping import EarlyStopping, Metric
 from selfnorm.train._intake import checksum_of, load_rows, take_in
 from selfnorm.train._losses import Loss, as_loss
 from selfnorm.train._network import Network
@@ -65,6 +65,9 @@ class Trainer:
         Each member's gradient is scaled down to this Euclidean norm where it is longer.
     early_stopping : EarlyStopping, optional
         When members stop; each keeps its best weights. Needs validation rows.
+    metric : {"loss", "accuracy"} or callable, optional
+        What records report of validation rows without early stopping; as in `EarlyStopping`, to
+        which it must be given where there is one. Default: the loss.
     average : float, optional
         Decay d in (0, 1) of a moving average of the weights, which then are evaluated and handed
         out. Step k (from 1) takes the average a fraction max(1 - d, 1/k) of the way to the weights.
@@ -145,6 +148,7 @@ class Trainer:
         dropout: float | Sequence[float] | None = None,
         clip_norm: float | None = None,
         early_stopping: EarlyStopping | None = None,
+        metric: Literal["loss", "accuracy"] | Metric | None = None,
         average: float | None = None,
         shuffle: Literal["member", "shared"] = "member",
         on_divergence: Literal["raise", "stop", "halve"] = "raise",
@@ -182,6 +186,7 @@ class Trainer:
             dropout=per_member("dropout", dropout, members),
             clip_norm=clip_norm,
             early_stopping=early_stopping,
+            metric=metric,
             average=average,
             shuffle=shuffle,
             on_divergence=on_divergence,
