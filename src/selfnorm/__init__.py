@@ -22,6 +22,7 @@ from selfnorm.errors import (
 if TYPE_CHECKING:
     from selfnorm import (
         constants,
+        diagnosis,
         experiments,
         functional,
         init,
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 
 _MODULES = (
     "constants",
+    "diagnosis",
     "experiments",
     "functional",
     "init",
@@ -62,6 +64,7 @@ __all__ = [
     "SelfNormError",
     "__version__",
     "constants",
+    "diagnosis",
     "experiments",
     "functional",
     "init",

@@ -1,0 +1,8 @@
+"""Why a network does not normalise itself, and the line that mends it."""
+
+from __future__ import annotations
+
+from selfnorm.diagnosis._records import Diagnosis, Finding, LayerMoments
+from selfnorm.diagnosis._rule_table import RULES, Rule
+
+__all__ = ["RULES", "Diagnosis", "Finding", "LayerMoments", "Rule"]
