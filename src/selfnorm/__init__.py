@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         theory,
         train,
     )
+    from selfnorm.diagnosis import check
     from selfnorm.tabular import SNNClassifier, SNNRegressor, load
 
 __version__ = "0.1.0"
@@ -51,6 +52,7 @@ _MODULES = (
     "train",
 )
 _ESTIMATORS = ("SNNClassifier", "SNNRegressor", "load")
+_DIAGNOSIS = ("check",)
 
 __all__ = [
     "BackendError",
@@ -63,6 +65,7 @@ __all__ = [
     "SNNRegressor",
     "SelfNormError",
     "__version__",
+    "check",
     "constants",
     "diagnosis",
     "experiments",
@@ -83,6 +86,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"selfnorm.{name}")
     if name in _ESTIMATORS:
         return getattr(importlib.import_module("selfnorm.tabular"), name)
+    if name in _DIAGNOSIS:
+        return getattr(importlib.import_module("selfnorm.diagnosis"), name)
     raise AttributeError(f"module 'selfnorm' has no attribute {name!r}")
 
 
