@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from selfnorm.diagnosis import _rules_order, _rules_size, _rules_weights
+from selfnorm.diagnosis._arguments import as_arguments, guesses
 from selfnorm.diagnosis._context import Context
 from selfnorm.diagnosis._graph import Graph
-from selfnorm.diagnosis._inputs import as_arguments, guesses
 from selfnorm.diagnosis._records import Finding, finding, sorted_findings
 from selfnorm.diagnosis._state import unchanged
 from selfnorm.diagnosis._symbolic import by_registration, symbolically

@@ -15,7 +15,7 @@ from selfnorm.diagnosis._graph import Op
 from selfnorm.diagnosis._records import Finding, finding
 from selfnorm.diagnosis._weights import TRUNCATED_VAR, WeightFacts
 
-__all__ = ["activation_constants", "initialisation"]
+__all__ = ["activation_constants", "initialisation", "looks_drawn"]
 
 # A network of trained weights is told of when the variance that theory predicts for it leaves
 # this range somewhere: the next layer then sees little but a constant, or SELU's two lines.
@@ -179,7 +179,7 @@ def _unnamed(
         low, high = _range(context.next_selu(op), form)
         if low < facts.tau < high or facts.count < _ENOUGH or _scaled_nearby(context, op):
             continue
-        (untrained if _looks_drawn(facts) else far).append((op, facts))
+        (untrained if looks_drawn(facts) else far).append((op, facts))
     if others or not (untrained or far):
         return
     var = _extreme_variance(context)
@@ -194,7 +194,7 @@ def _unnamed(
         yield _scale_finding(context, below if low_ones else far, code, var)
 
 
-def _looks_drawn(facts: WeightFacts) -> bool:
+def looks_drawn(facts: WeightFacts) -> bool:
     """Tell weights that come straight from a random number generator."""
     if facts.init.shape == "other" or facts.init.shape == "zero":
         return False

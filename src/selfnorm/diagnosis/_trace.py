@@ -17,8 +17,8 @@ from selfnorm.diagnosis._graph import ROOT, Graph, Op
 __all__ = ["Recorder", "call_model", "path_of_module", "tensors_in", "trace"]
 
 # Called after each operation that was recorded, with its tensors (inputs, output).
-Watcher = Callable[[Op, tuple[Tensor, ...], Tensor], None]
-# May replace an output; called for activations only.
+# It may return another tensor to go on with in place of the output.
+Watcher = Callable[[Op, tuple[Tensor, ...], Tensor], Tensor | None]
 _MANY = 200_000  # elements beyond which moments are taken of a part
 
 
@@ -128,7 +128,10 @@ class Recorder(TorchFunctionMode):
         for tensor in outputs:
             self._producers[tensor] = op.index
         if self._watcher is not None:
-            self._watcher(op, before, outputs[0])
+            other = self._watcher(op, before, outputs[0])
+            if other is not None and result is outputs[0]:
+                self._producers[other] = op.index
+                return other
         return result
 
     def _is_signal(self, value: Any) -> bool:
@@ -163,7 +166,7 @@ def path_of_module(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in marks)
 
 
-def _moments(op: Op, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+def _moments(op: Op, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
     """Keep the moments that the rules ask for: around weights and sums."""
     if op.kind == "weight" and inputs:
         op.facts["in_mean"], op.facts["in_var"] = moments_of(inputs[:1])
@@ -171,6 +174,7 @@ def _moments(op: Op, inputs: tuple[Tensor, ...], output: Tensor) -> None:
     elif op.kind == "add" and len(inputs) == 2:
         op.facts["parts_var"] = tuple(moments_of([one])[1] for one in inputs)
         op.facts["var"] = moments_of([output])[1]
+    return None
 
 
 @torch.no_grad()
