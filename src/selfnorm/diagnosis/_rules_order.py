@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import torch
+from torch import nn
 
 from selfnorm.diagnosis._context import Context, code_path, fixed_point_of, join_places
 from selfnorm.diagnosis._graph import PASSING, Op
@@ -21,6 +22,10 @@ __all__ = [
     "pooling",
     "residual",
 ]
+
+_REPLACEABLE: Final = {
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d
+}  # fmt: skip
 
 # A sum whose variance exceeds that of its larger part by this factor is a sum that grows.
 _GROWTH: Final = 1.3
@@ -93,15 +98,16 @@ def alpha_dropout(context: Context) -> Iterator[Finding]:
         op, selu = mismatched[0]
         point = fixed_point_of(selu.facts["alpha"], selu.facts["scale"]) or (0.0, 1.0)
         p = float(op.facts["p"])
-        new = f"selfnorm.nn.AlphaDropout({p:g}, mean={point[0]:.4g}, var={point[1]:.4g})"
+        mean, var = (0.0 if abs(one) < 1e-9 else one for one in point)
+        new = f"selfnorm.nn.AlphaDropout({p:g}, mean={mean:.4g}, var={var:.4g})"
         yield finding(
             "alpha-dropout-mismatch",
             join_places(one.place for one, _ in mismatched),
             f"Alpha dropout is set for another fixed point than that of the SELU before it, "
-            f"mean {point[0]:.3g} and variance {point[1]:.3g}.",
+            f"mean {mean:.3g} and variance {var:.3g}.",
             replace_fix(context, [one for one, _ in mismatched], new),
-            mean=point[0],
-            var=point[1],
+            mean=mean,
+            var=var,
             count=len(mismatched),
         )
 
@@ -143,8 +149,7 @@ def _foreign_fix(context: Context, ops: Sequence[Op], name: str) -> str:
     if name in ("elu", "celu"):
         before = [one for op in ops for one in context.last_activation(op)]
         if all(one.by_module and one.place for one in before):
-            selu = replace_fix(context, before, "torch.nn.SELU()")
-            return f"{selu}; selfnorm.init.initialize_(model)"
+            return replace_fix(context, before, "torch.nn.SELU()", initialise=True)
     if all(op.by_module for op in ops):
         return replace_fix(context, ops, f"torch.nn.Dropout({p:g})")
     return f"torch.nn.functional.dropout(x, {p:g}, self.training)"
@@ -165,12 +170,11 @@ def normalisation(context: Context) -> Iterator[Finding]:
         if not chosen:
             continue
         name = chosen[0].name.replace("_", " ")
-        layers = "A" if len(chosen) == 1 else f"{len(chosen)}"
-        verb = "stands" if len(chosen) == 1 else "stand"
+        layers = f"A {name} stands" if len(chosen) == 1 else f"{len(chosen)} {name}s stand"
         yield finding(
             code,
             join_places(op.place for op in chosen),
-            f"{layers} {name} {verb} beside SELU, which keeps mean 0 and variance 1 by itself "
+            f"{layers} beside SELU, which keeps mean 0 and variance 1 by itself "
             "when its layers start as LeCun normal.",
             _norm_fix(context, chosen),
             count=len(chosen),
@@ -192,7 +196,7 @@ def _is_beside_selu(context: Context, op: Op) -> bool:
 def _norm_fix(context: Context, ops: Sequence[Op]) -> str:
     if not all(op.by_module and op.place for op in ops):
         return "leave the call of the norm out and add selfnorm.init.initialize_(model)"
-    return replace_fix(context, ops, "torch.nn.Identity()") + "; selfnorm.init.initialize_(model)"
+    return replace_fix(context, ops, "torch.nn.Identity()", initialise=True)
 
 
 # ---- sums -------------------------------------------------------------------------------------
@@ -323,7 +327,7 @@ def _growth(op: Op) -> float | None:
 
 def _residual_fix(ops: Sequence[Op]) -> str:
     del ops
-    return "return math.sqrt(0.5) * x + math.sqrt(0.5) * f(x)  # or selfnorm.nn.ScaledResidual(f)"
+    return "x = math.sqrt(0.5) * x + math.sqrt(0.5) * f(x)"
 
 
 # ---- convolutions -----------------------------------------------------------------------------
@@ -331,7 +335,7 @@ def _residual_fix(ops: Sequence[Op]) -> str:
 
 def padding(context: Context) -> Iterator[Finding]:
     """Yield convolutions before SELUs that pad with zeros."""
-    layers = [op for op in context.selu_layers if _pads(op)]
+    layers = [op for op in context.selu_layers if _pads(op) and not _is_corrected(context, op)]
     if len(layers) < 2:
         return  # one border of one layer is what it is
     share = _border_share(layers[0])
@@ -354,6 +358,11 @@ def _pads(op: Op) -> bool:
     if isinstance(given, str):
         return given == "same"
     return any(given) if isinstance(given, tuple | list) else bool(given)
+
+
+def _is_corrected(context: Context, op: Op) -> bool:
+    users = [context.graph.ops[k] for k in context.graph.users[op.index]]
+    return bool(users) and all(one.kind == "scale" for one in users)
 
 
 def _border_share(op: Op) -> float:
@@ -398,8 +407,10 @@ def _pools(op: Op, kind: str) -> bool:
 
 def _inside(context: Context, op: Op) -> bool:
     """Tell a pool with a SELU before and one after, and no norm that would mend it."""
-    after = context.graph.after(op)
-    for one, passed in after:
+    users = [context.graph.ops[k] for k in context.graph.users[op.index]]
+    if users and all(one.kind == "scale" for one in users):
+        return False  # corrected, as selfnorm's own pools are
+    for one, passed in context.graph.after(op):
         if one is None or "norm" in passed:
             continue
         if one.kind == "activation" and one.name == "selu":
@@ -414,7 +425,16 @@ def _inside(context: Context, op: Op) -> bool:
 
 
 def _pooling_fix(context: Context, ops: Sequence[Op]) -> str:
-    del context, ops
+    modules = dict(context.model.named_modules())
+    found = [modules.get(op.place) for op in ops]
+    kinds = {type(one) for one in found}
+    if len(kinds) == 1 and all(op.by_module for op in ops) and kinds <= _REPLACEABLE:
+        one: Any = found[0]
+        same = {(str(m.kernel_size), str(m.stride), str(m.padding)) for m in found}  # type: ignore
+        if len(same) == 1 and one.padding in (0, (0,), (0, 0)):
+            stride = "" if one.stride == one.kernel_size else f", {one.stride}"
+            name = type(one).__name__
+            return replace_fix(context, ops, f"selfnorm.nn.{name}({one.kernel_size}{stride})")
     return "drop the pool and give the convolution before it stride=2"
 
 
@@ -455,13 +475,32 @@ def _dtype(context: Context, op: Op) -> Any:
 # ---- helpers ----------------------------------------------------------------------------------
 
 
-def replace_fix(context: Context, ops: Sequence[Op], new: str) -> str:
-    """Return a line that puts another module in the place of these."""
-    del context
+def replace_fix(context: Context, ops: Sequence[Op], new: str, *, initialise: bool = False) -> str:
+    """Return a line that puts another module in the place of these.
+
+    With ``initialise`` it draws the weights anew as well, unless their sums of squares are right.
+    """
     paths = list(dict.fromkeys(op.place for op in ops))
+    also = initialise and not _starts_right(context)
     if len(paths) == 1:
-        return f"model.set_submodule({paths[0]!r}, {new})"
-    return f"for name in {tuple(paths)!r}: model.set_submodule(name, {new})"
+        line = f"model.set_submodule({paths[0]!r}, {new})"
+    elif also:
+        line = f"[model.set_submodule(name, {new}) for name in {tuple(paths)!r}]"
+    else:
+        line = f"for name in {tuple(paths)!r}: model.set_submodule(name, {new})"
+    return f"{line}; selfnorm.init.initialize_(model)" if also else line
+
+
+def _starts_right(context: Context) -> bool:
+    """Tell whether all weights but those of the last layers keep a variance of 1."""
+    ops = [op for op in context.graph.of("weight") if context.graph.descendants[op.index]]
+    known = [facts for op in ops if (facts := context.weights(op)) is not None]
+    inner = [
+        facts
+        for op, facts in zip(ops, known, strict=False)
+        if any(one is not None and one.kind == "activation" for one, _ in context.graph.after(op))
+    ]
+    return bool(inner) and all(facts.finite and facts.is_near(1.0) for facts in inner)
 
 
 def _by(ops: Sequence[Op], fact: str) -> list[list[Op]]:

@@ -14,6 +14,7 @@ from selfnorm import theory
 from selfnorm.diagnosis._context import Context, fixed_point_of, join_places
 from selfnorm.diagnosis._graph import Op
 from selfnorm.diagnosis._records import Finding, finding
+from selfnorm.diagnosis._rules_order import replace_fix
 
 __all__ = ["depth", "input_moments", "optimizer", "width"]
 
@@ -29,6 +30,7 @@ _VAR: Final = (0.4, 2.5)
 _SPARSE: Final = 0.95
 _BINARY: Final = 0.75
 _STEPS: Final = 10_000
+_STANDARDISE: Final = "x = (x - x_train.mean(0)) / x_train.std(0).clamp_min(1e-6)"
 
 
 def depth(context: Context) -> Iterator[Finding]:
@@ -43,11 +45,24 @@ def depth(context: Context) -> Iterator[Finding]:
     if factor > 1.0:
         var = float(theory.match_depth(count).var)
         words = f"{count} SELUs in a row multiply squared gradients by {factor:.3g}."
-        fix = f"selfnorm.nn.SELU.for_depth({count})  # inputs times {math.sqrt(var):.3g}"
+        new = f"selfnorm.nn.SELU.for_depth({count})"
+        fix = f"{_everywhere(context, context.selus, new)}  # inputs times {math.sqrt(var):.3g}"
     else:
         words = f"{count} SELUs with alpha dropout multiply squared gradients by {factor:.3g}."
-        fix = f"selfnorm.nn.AlphaDropout({min(0.02, 1.0 / count):.3g})"
+        # The rate at which the growth by SELU and the decay by dropout cancel.
+        rate = float(theory.gradient_neutral_dropout())
+        ops = [op for op in context.graph.of("alpha_dropout") if op.facts.get("p")]
+        fix = _everywhere(context, ops, f"selfnorm.nn.AlphaDropout({rate:.3g})")
     yield finding("too-deep", last.place, words, fix, depth=count, gradient_factor=factor)
+
+
+def _everywhere(context: Context, ops: list[Op], new: str) -> str:
+    if ops and all(op.by_module for op in ops):
+        modules = dict(context.model.named_modules())
+        kinds = {type(modules.get(op.place)).__name__ for op in ops}
+        if kinds <= {"SELU", "AlphaDropout"}:
+            return replace_fix(context, ops, new)
+    return new
 
 
 def _gradient_factor(context: Context) -> float:
@@ -141,8 +156,7 @@ def input_moments(context: Context) -> Iterator[Finding]:
             "sparse-input",
             join_places(op.place for op in first),
             f"{share:.1%} of the input's values are one and the same.",
-            "put an embedding or a dense first layer before it: "
-            "torch.nn.Embedding for categories, or scale each row to length sqrt(n_features)",
+            f"{_STANDARDISE}  # or torch.nn.Embedding for categories",
             share=share,
         )
         return
@@ -165,7 +179,7 @@ def input_moments(context: Context) -> Iterator[Finding]:
             op.place,
             f"What reaches the first layer has mean {op.facts['in_mean']:.3g} and variance "
             f"{op.facts['in_var']:.3g}, where mean 0 and variance {target:.3g} are needed.",
-            "x = (x - x_train.mean(0)) / x_train.std(0).clamp_min(1e-6)",
+            _STANDARDISE,
             mean=float(op.facts["in_mean"]),
             var=float(op.facts["in_var"]),
         )

@@ -236,7 +236,7 @@ def _scale_finding(
     elif code == "weight-decay-drift":
         after = f"Theory predicts variances down to {var:.2g}: weight decay or an L1 penalty is "
         after += "the usual cause."
-        fix = no_decay_fix(ops)
+        fix = "for group in optimizer.param_groups: group['weight_decay'] = 0.0"
     else:
         after = f"Theory predicts variances of {var:.2g}; the weights have grown in training."
         fix = "use a lower learning rate or more weight decay"
@@ -253,15 +253,6 @@ def _scale_finding(
         high=high,
         layers=len(ops),
         **({} if var is None else {"predicted_var": var}),
-    )
-
-
-def no_decay_fix(ops: Sequence[Op]) -> str:
-    """Return a line that takes weight decay away from a network's weights."""
-    del ops
-    return (
-        "optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.0), then train on or "
-        "anew; what has faded does not come back by itself"
     )
 
 
