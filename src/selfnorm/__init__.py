@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         theory,
         train,
     )
+    from selfnorm.diagnosis import convert
     from selfnorm.tabular import SNNClassifier, SNNRegressor, load
 
 __version__ = "0.1.0"
@@ -50,6 +51,7 @@ _MODULES = (
     "theory",
     "train",
 )
+_DIAGNOSIS = ("convert",)
 _ESTIMATORS = ("SNNClassifier", "SNNRegressor", "load")
 
 __all__ = [
@@ -64,6 +66,7 @@ __all__ = [
     "SelfNormError",
     "__version__",
     "constants",
+    "convert",
     "diagnosis",
     "experiments",
     "functional",
@@ -81,6 +84,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"selfnorm.{name}")
+    if name in _DIAGNOSIS:
+        return getattr(importlib.import_module("selfnorm.diagnosis"), name)
     if name in _ESTIMATORS:
         return getattr(importlib.import_module("selfnorm.tabular"), name)
     raise AttributeError(f"module 'selfnorm' has no attribute {name!r}")

@@ -7,5 +7,6 @@ from selfnorm.nn._dropout import AlphaDropout
 from selfnorm.nn._linear import LinearSELU
 from selfnorm.nn._self_normalized import SelfNormalized
 from selfnorm.nn._snn import SNN
+from selfnorm.nn._standardize import Standardize
 
-__all__ = ["ELU", "SELU", "SNN", "AlphaDropout", "LinearSELU", "SelfNormalized"]
+__all__ = ["ELU", "SELU", "SNN", "AlphaDropout", "LinearSELU", "SelfNormalized", "Standardize"]
