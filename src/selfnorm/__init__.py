@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         theory,
         train,
     )
-    from selfnorm.diagnosis import convert
+    from selfnorm.diagnosis import Monitor, convert
     from selfnorm.tabular import SNNClassifier, SNNRegressor, load
 
 __version__ = "0.1.0"
@@ -51,7 +51,7 @@ _MODULES = (
     "theory",
     "train",
 )
-_DIAGNOSIS = ("convert",)
+_DIAGNOSIS = ("Monitor", "convert")
 _ESTIMATORS = ("SNNClassifier", "SNNRegressor", "load")
 
 __all__ = [
@@ -61,6 +61,7 @@ __all__ = [
     "DataError",
     "DomainError",
     "MissingDependencyError",
+    "Monitor",
     "SNNClassifier",
     "SNNRegressor",
     "SelfNormError",

@@ -245,7 +245,7 @@ def test_calls_in_a_forward_are_rewritten() -> None:
     with torch.no_grad():
         y = result.model.blocks(result.model.stem(x))  # type: ignore[operator]
         plain = model.train().blocks(model.stem(x))
-    assert 0.4 < float(y.var()) < 2.5
+    assert 0.7 < float(y.var()) < 1.5
     assert float(plain.var()) > 2.5  # sums of branches that batch norm brings to variance 1
     again = copy.deepcopy(result.model)
     torch.testing.assert_close(again.eval()(x), result.model.eval()(x), rtol=0, atol=0)

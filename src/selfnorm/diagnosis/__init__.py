@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from selfnorm.diagnosis._adapters import (
+    engine_monitor,
+    lightning_monitor,
+    skorch_monitor,
+    transformers_monitor,
+)
 from selfnorm.diagnosis._conversion import Change, Conversion, Refusal
 from selfnorm.diagnosis._convert import convert
+from selfnorm.diagnosis._monitor import Monitor
 from selfnorm.diagnosis._records import Diagnosis, Finding, LayerMoments
 from selfnorm.diagnosis._rewrite import ScaledSum
 from selfnorm.diagnosis._rule_table import RULES, Rule
@@ -15,8 +22,13 @@ __all__ = [
     "Diagnosis",
     "Finding",
     "LayerMoments",
+    "Monitor",
     "Refusal",
     "Rule",
     "ScaledSum",
     "convert",
+    "engine_monitor",
+    "lightning_monitor",
+    "skorch_monitor",
+    "transformers_monitor",
 ]
