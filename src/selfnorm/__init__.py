@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         theory,
         train,
     )
-    from selfnorm.diagnosis import Monitor, convert
+    from selfnorm.diagnosis import Monitor, check, convert, diagnose
     from selfnorm.tabular import SNNClassifier, SNNRegressor, load
 
 __version__ = "0.1.0"
@@ -51,8 +51,8 @@ _MODULES = (
     "theory",
     "train",
 )
-_DIAGNOSIS = ("Monitor", "convert")
 _ESTIMATORS = ("SNNClassifier", "SNNRegressor", "load")
+_DIAGNOSIS = ("Monitor", "check", "convert", "diagnose")
 
 __all__ = [
     "BackendError",
@@ -66,8 +66,10 @@ __all__ = [
     "SNNRegressor",
     "SelfNormError",
     "__version__",
+    "check",
     "constants",
     "convert",
+    "diagnose",
     "diagnosis",
     "experiments",
     "functional",
@@ -85,10 +87,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"selfnorm.{name}")
-    if name in _DIAGNOSIS:
-        return getattr(importlib.import_module("selfnorm.diagnosis"), name)
     if name in _ESTIMATORS:
         return getattr(importlib.import_module("selfnorm.tabular"), name)
+    if name in _DIAGNOSIS:
+        return getattr(importlib.import_module("selfnorm.diagnosis"), name)
     raise AttributeError(f"module 'selfnorm' has no attribute {name!r}")
 
 

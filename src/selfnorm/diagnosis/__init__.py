@@ -8,8 +8,10 @@ from selfnorm.diagnosis._adapters import (
     skorch_monitor,
     transformers_monitor,
 )
+from selfnorm.diagnosis._check import check
 from selfnorm.diagnosis._conversion import Change, Conversion, Refusal
 from selfnorm.diagnosis._convert import convert
+from selfnorm.diagnosis._diagnose import diagnose
 from selfnorm.diagnosis._monitor import Monitor
 from selfnorm.diagnosis._records import Diagnosis, Finding, LayerMoments
 from selfnorm.diagnosis._rewrite import ScaledSum
@@ -26,7 +28,9 @@ __all__ = [
     "Refusal",
     "Rule",
     "ScaledSum",
+    "check",
     "convert",
+    "diagnose",
     "engine_monitor",
     "lightning_monitor",
     "skorch_monitor",

@@ -22,6 +22,7 @@ from selfnorm.diagnosis._convert_parts import (
     standardize_input,
 )
 from selfnorm.diagnosis._convert_work import Work
+from selfnorm.diagnosis._diagnose import diagnose
 from selfnorm.diagnosis._fold import plain_layer
 from selfnorm.diagnosis._inputs import first_inputs
 from selfnorm.errors import DomainError
@@ -122,7 +123,7 @@ def convert(
     chosen, reason = _choose(model, weights, keep_function)
     work = Work(model if inplace and not dry_run else _copied(model))
     before = outline(model)
-    previous = _diagnosis(model, data) if data is not None else None
+    previous = diagnose(model, data) if data is not None else None
     if chosen == "keep":
         fold_norms(work, keep_function)
         equalise_rows(work, keep_function)
@@ -148,7 +149,7 @@ def convert(
         chosen,
         reason,
         previous,
-        _diagnosis(result, data) if data is not None else None,
+        diagnose(result, data) if data is not None else None,
         (before, after),
     )
 
@@ -179,13 +180,6 @@ def _copied(model: nn.Module) -> nn.Module:
             "model must be one that copy.deepcopy can copy, however: "
             f"{type(error).__name__}: {error}; use inplace=True on a model you can make again"
         ) from error
-
-
-def _diagnosis(model: nn.Module, data: Any) -> Any:
-    import selfnorm.diagnosis
-
-    function = getattr(selfnorm.diagnosis, "diagnose", None)
-    return None if function is None else function(model, data)
 
 
 def _choose(model: nn.Module, weights: Weights | None, keep: bool) -> tuple[Weights, str]:

@@ -62,8 +62,9 @@ def train(
 ) -> History:
     """Train by stochastic gradient descent with momentum 0.9 on the cross-entropy.
 
-    Each epoch visits the rows in a new order drawn from ``generator``; rows that do not fill the
-    last batch are left out. A loss that is not finite ends the training at once.
+    Each epoch visits the rows in a new order drawn from ``generator``; the last batch takes what
+    is left, unless that is a single row, of which batch normalisation can make nothing. A loss
+    that is not finite ends the training at once.
 
     Parameters
     ----------
@@ -90,7 +91,7 @@ def train(
     """
     started = time.perf_counter()
     X, y = rows
-    steps_per_epoch = len(X) // batch_size
+    steps_per_epoch = len(X) // batch_size + (len(X) % batch_size > 1)
     total = epochs * steps_per_epoch
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=MOMENTUM, fused=True)
     accuracy: list[float | None] = []
@@ -100,7 +101,8 @@ def train(
     for epoch in range(1, epochs + 1):
         model.train()
         order = torch.randperm(len(X), generator=generator)
-        losses = []
+        losses: list[float] = []
+        weights: list[int] = []
         for step in range(steps_per_epoch):
             if schedule == "cosine":
                 optimizer.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * done / total)) / 2
@@ -115,6 +117,7 @@ def train(
             optimizer.step()
             done += 1
             losses.append(value)
+            weights.append(len(batch))
             if on_step is not None:
                 on_step(epoch, value, accuracy[-1] if accuracy else None)
         if diverged:
@@ -124,7 +127,7 @@ def train(
             diverged = {"epoch": epoch, "step": done}
             break
         accuracy.append(score)
-        loss.append(float(np.mean(losses)))
+        loss.append(float(np.average(losses, weights=weights)))
     missing: list[float | None] = [None] * (epochs - len(accuracy))
     return History(accuracy + missing, loss + missing, time.perf_counter() - started, diverged)
 

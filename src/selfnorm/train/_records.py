@@ -28,7 +28,8 @@ class EpochRecord:
     validation_loss : tuple of (float or None) or None
         Mean loss on the held-out rows, unweighted and without dropout; None without such rows.
     metric : tuple of (float or None) or None
-        What early stopping looks at; equal to ``validation_loss`` unless another was asked for.
+        What early stopping looks at, or the metric that was asked for without it; else equal to
+        ``validation_loss``.
     rate : tuple of (float or None)
         Learning rate of the last step.
     moments : tuple or None

@@ -166,7 +166,7 @@ class Run:
         )
         self._validation = None
         if self._held is not None:
-            self._validation = Validation(self._held, network, members, settings.early_stopping)
+            self._validation = Validation(self._held, network, members, settings.watched)
         shape = (self._batches.steps, len(members))
         self._log = torch.zeros(shape, dtype=network.parameters.dtype, device=settings.device)
 
@@ -362,8 +362,7 @@ class Run:
             elif member.watch(settings.early_stopping, value, number):
                 member.weights = group.network.layout.member(group.best, position)
             if isinstance(settings.schedule, Plateau):
-                stopping = settings.early_stopping
-                larger = stopping is not None and stopping.mode == "max"
+                larger = settings.watched is not None and settings.watched.mode == "max"
                 changed |= member.slow_down(settings.schedule, value, larger)
             if member.stopped is not None:
                 stopped.append(position)
