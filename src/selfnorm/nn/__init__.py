@@ -9,10 +9,12 @@ from selfnorm.nn._images import ImageInput
 from selfnorm.nn._linear import LinearSELU
 from selfnorm.nn._pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
 from selfnorm.nn._residual import ScaledConcat, ScaledResidual
+from selfnorm.nn._row_norms import RowNorms, keep_row_norms
 from selfnorm.nn._self_normalized import SelfNormalized
 from selfnorm.nn._snn import SNN
 from selfnorm.nn._snn_conv import SNNConv
 from selfnorm.nn._snn_resnet import SNNResNet
+from selfnorm.nn._standardize import Standardize
 from selfnorm.nn._weight_standardized import WSConv1d, WSConv2d, WSConv3d, WSLinear
 
 __all__ = [
@@ -31,13 +33,16 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "RowNorms",
     "SNNConv",
     "SNNResNet",
     "ScaledConcat",
     "ScaledResidual",
     "SelfNormalized",
+    "Standardize",
     "WSConv1d",
     "WSConv2d",
     "WSConv3d",
     "WSLinear",
+    "keep_row_norms",
 ]
