@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from selfnorm.nn._activations import ELU, SELU
 from selfnorm.nn._dropout import AlphaDropout
+from selfnorm.nn._embedding import SNNEmbedding
+from selfnorm.nn._inputs import OneHotInput, StandardizedInput
 from selfnorm.nn._linear import LinearSELU
 from selfnorm.nn._recurrent import SELURNN, SELURNNCell, StateMoments
 from selfnorm.nn._self_normalized import SelfNormalized
@@ -16,7 +18,10 @@ __all__ = [
     "SNN",
     "AlphaDropout",
     "LinearSELU",
+    "OneHotInput",
     "SELURNNCell",
+    "SNNEmbedding",
     "SelfNormalized",
+    "StandardizedInput",
     "StateMoments",
 ]

@@ -416,7 +416,7 @@ class SELURNN(nn.Module):
         for index, cell in enumerate(self.cells):
             assert isinstance(cell, SELURNNCell)
             state, steps, ended = start[index], [], []
-            for part in cell._project(data).split(sizes):
+            for part in torch.split(cell._project(data), sizes):
                 if len(part) < len(state):
                     ended.append(state[len(part) :])
                     state = state[: len(part)]
