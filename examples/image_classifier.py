@@ -1,7 +1,7 @@
 """Train a deep convolutional network without batch norm on 8 x 8 digits, and watch its moments.
 
-    python examples/image_classifier.py            # about half a minute
-    python examples/image_classifier.py --quick    # a few seconds
+python examples/image_classifier.py            # about half a minute
+python examples/image_classifier.py --quick    # a few seconds
 """
 
 from __future__ import annotations

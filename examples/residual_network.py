@@ -1,7 +1,7 @@
 """Deep residual networks on 8 x 8 digits: scaled sums keep the variance, plain sums do not.
 
-    python examples/residual_network.py            # about a minute
-    python examples/residual_network.py --quick    # a few seconds
+python examples/residual_network.py            # about a minute
+python examples/residual_network.py --quick    # a few seconds
 """
 
 from __future__ import annotations
