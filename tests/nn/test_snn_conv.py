@@ -69,8 +69,8 @@ def test_valid_padding_and_own_stages() -> None:
 
 
 # ---- moments ------------------------------------------------------------------------------
-# Bounds on mean and variance of each layer: at least five standard deviations over seeds of the
-# worst layer (measured over ten seeds: mean 0.02, variance 0.05 for width 32 at these sizes).
+# The first layer's units have few weights on correlated pixels: its moments are those of the draw.
+# The worst layer's deviation over ten seeds, at most: mean 0.033 ± 0.012, variance 0.18 ± 0.09.
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (1, 8, 8)])
@@ -87,8 +87,8 @@ def test_moments_are_kept_at_initialisation(shape: tuple[int, ...], standardized
     predicted = theory.predict([theory.Layer("selu", dropout=0.05)] * 8, 0.0, 1.0)
     for x in (gaussian(32, *shape), smooth_images(*shape)):
         mean, var = layer_moments(net, x)
-        assert (mean - torch.from_numpy(predicted.mean)).abs().max() < 0.15
-        assert (var - torch.from_numpy(predicted.var)).abs().max() < 0.3
+        assert (mean - torch.from_numpy(predicted.mean)).abs().max() < 0.1
+        assert (var - torch.from_numpy(predicted.var)).abs().max() < 0.5
 
 
 def test_depth_matched() -> None:
@@ -174,7 +174,7 @@ def test_it_learns() -> None:
     [
         ({"stages": 5}, "layer 7 .* halves its input of 1x1; take fewer stages"),
         ({"padding": "valid"}, "layer 3 .* turns its input of 2x2 into 0x0"),
-        ({"stages": 9}, "stages=9, depth=8; take at most stages=8"),
+        ({"stages": 9}, "stages=9, layers=8; take at most stages=8"),
         ({"stages": 0}, "stages must be an integer, 1 or more"),
         ({"depth": 0}, "depth must be an integer, 1 or more"),
         ({"width": 0}, "width must be an integer, 1 or more"),

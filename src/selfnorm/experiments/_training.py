@@ -69,12 +69,13 @@ def train(
     summed: bool = False,
     transform: Callable[[torch.Tensor], torch.Tensor] | None = None,
     test_rows: Rows | None = None,
+    partial: bool = False,
     on_step: Callable[[int, float, float | None], None] | None = None,
 ) -> History:
     """Train by stochastic gradient descent with momentum on the cross-entropy.
 
-    Each epoch visits the rows in a new order drawn from ``generator``; rows that do not fill the
-    last batch are left out. A loss that is not finite ends the training at once.
+    Each epoch visits the rows in a new order drawn from ``generator``. A loss that is not finite
+    ends the training at once.
 
     Parameters
     ----------
@@ -101,6 +102,9 @@ def train(
         Changes each batch of inputs, for example by flips and crops.
     test_rows : tuple of torch.Tensor, optional
         Measured after each epoch as well, and nothing more.
+    partial : bool
+        Whether rows that do not fill the last batch are taken, unless there is but one, of which
+        batch normalisation can make nothing; by default they are left out.
     on_step : callable, optional
         Called as ``on_step(epoch, loss, accuracy)`` after each step; the accuracy is that of the
         last finished epoch.
@@ -112,7 +116,7 @@ def train(
     """
     started = time.perf_counter()
     X, y = rows
-    steps_per_epoch = len(X) // batch_size
+    steps_per_epoch = len(X) // batch_size + (partial and len(X) % batch_size > 1)
     total = epochs * steps_per_epoch
     optimizer = torch.optim.SGD(
         model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True
@@ -127,7 +131,8 @@ def train(
         model.train()
         epoch_started = time.perf_counter()
         order = torch.randperm(len(X), generator=generator)
-        losses = []
+        losses: list[float] = []
+        weights: list[int] = []
         for step in range(steps_per_epoch):
             if schedule == "cosine":
                 optimizer.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * done / total)) / 2
@@ -139,10 +144,11 @@ def train(
             if not math.isfinite(value):
                 diverged = {"epoch": epoch, "step": done + 1}
                 break
-            torch.autograd.backward(objective * batch_size if summed else objective)
+            torch.autograd.backward(objective * len(batch) if summed else objective)
             optimizer.step()
             done += 1
             losses.append(value)
+            weights.append(len(batch))
             if on_step is not None:
                 on_step(epoch, value, accuracy[-1] if accuracy else None)
         if diverged:
@@ -156,7 +162,7 @@ def train(
         epoch_seconds.append(seconds)
         accuracy.append(score)
         tested.append(test_score)
-        loss.append(float(np.mean(losses)))
+        loss.append(float(np.average(losses, weights=weights)))
     missing: list[float | None] = [None] * (epochs - len(accuracy))
     return History(
         accuracy + missing,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from selfnorm.nn._checks import check_dtype, check_generator, check_size, check_
 from selfnorm.nn._conv import ConvSELU2d
 from selfnorm.nn._padded_conv import PaddedConv
 from selfnorm.nn._padding import described
-from selfnorm.nn._snn import _ACTIVATIONS, _WEIGHT_INITS, _fixed_point, _gain
+from selfnorm.nn._snn import _ACTIVATIONS, _WEIGHT_INITS, _fixed_point, weight_gain
 
 __all__ = ["SNNConv"]
 
@@ -156,12 +156,12 @@ class SNNConv(nn.Module):
         check_rate("dropout", dropout)
         check_dtype(dtype)
         check_generator(generator)
-        check_choices(activation, weight_init, weight_standardized)
+        check_choices(activation, _ACTIVATIONS, weight_init, weight_standardized)
         self.activation = activation
         self.weight_init = weight_init
         self.fixed_point = _fixed_point(fixed_point, activation, depth)
         self.input_scale = math.sqrt(self.fixed_point[1])
-        starts = stage_starts(depth, stages, self.image_size)
+        starts = stage_starts(depth, stages, self.image_size, "layers")
         mean, var = self.fixed_point
         widths: list[int] = []
         sizes: list[tuple[int, ...]] = []
@@ -174,12 +174,12 @@ class SNNConv(nn.Module):
                 width * 2 ** (sum(index >= start for start in starts) - 1),
                 kernel_size,
                 2 if halved else 1,
-                padding,
+                padding=padding,
                 bias=bias,
                 padding_mode=padding_mode,
                 dropout=dropout,
                 channel_dropout=channel_dropout,
-                activation=activation,
+                function=_ACTIVATIONS.get(activation),
                 mean=mean,
                 var=var,
                 weight_standardized=weight_standardized and index > 0,
@@ -201,7 +201,7 @@ class SNNConv(nn.Module):
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw all weights anew, from ``generator`` alone if one is given."""
-        gain = _gain(self.activation, self.fixed_point)
+        gain = weight_gain(self.activation, self.fixed_point)
         for index, block in enumerate(self.hidden):
             initialize_block(block, self.weight_init, gain if index else 1.0, generator)
         init.initialize_(self.head, generator=generator)
@@ -227,51 +227,37 @@ def conv_block(
     in_channels: int,
     out_channels: int,
     kernel_size: int | Sequence[int],
-    stride: int | Sequence[int],
-    padding: str | int | Sequence[int],
+    stride: int,
     *,
-    bias: bool,
-    padding_mode: str,
-    dropout: float,
-    channel_dropout: bool,
-    activation: str,
+    function: Callable[[], nn.Module] | None,
     mean: float,
     var: float,
+    dropout: float,
+    channel_dropout: bool,
     weight_standardized: bool,
     dtype: torch.dtype | None,
+    **convolution: Any,
 ) -> nn.Module:
-    """Return a layer without memory: ConvSELU2d, or convolution, activation, ordinary dropout."""
-    if activation == "selu":
+    """Return a layer without memory: ConvSELU2d, or convolution, function, ordinary dropout."""
+    if function is None:
         return ConvSELU2d(
             in_channels,
             out_channels,
             kernel_size,
             stride,
-            padding,
-            bias=bias,
             mean=mean,
             var=var,
             dropout=dropout,
             channel_dropout=channel_dropout,
-            padding_mode=padding_mode,
             weight_standardized=weight_standardized,
             device="meta",
             dtype=dtype,
+            **convolution,
         )
+    sizes = (in_channels, out_channels, kernel_size, stride)
     return nn.Sequential(
-        PaddedConv(
-            2,
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            bias=bias,
-            padding_mode=padding_mode,
-            device="meta",
-            dtype=dtype,
-        ),
-        _ACTIVATIONS[activation]().to(device="meta", dtype=dtype),
+        PaddedConv(2, *sizes, device="meta", dtype=dtype, **convolution),
+        function().to(device="meta", dtype=dtype),
         (nn.Dropout2d if channel_dropout else nn.Dropout)(dropout),
     )
 
@@ -286,13 +272,13 @@ def initialize_block(
             part.reset_parameters()
 
 
-def check_choices(activation: str, weight_init: str, weight_standardized: bool) -> None:
+def check_choices(
+    activation: str, known: Iterable[str], weight_init: str, weight_standardized: bool
+) -> None:
     """Refuse names that are none, and standardised weights beside other activations."""
-    if not isinstance(activation, str) or activation not in (*_ACTIVATIONS, "selu"):
-        raise DomainError(
-            f"activation must be one of {sorted([*_ACTIVATIONS, 'selu'])}, however: "
-            f"activation={activation!r}"
-        )
+    names = sorted({*known, "selu"})
+    if not isinstance(activation, str) or activation not in names:
+        raise DomainError(f"activation must be one of {names}, however: activation={activation!r}")
     if weight_init not in _WEIGHT_INITS:
         raise DomainError(
             f"weight_init must be one of {list(_WEIGHT_INITS)}, however: "
@@ -306,21 +292,23 @@ def check_choices(activation: str, weight_init: str, weight_standardized: bool) 
         )
 
 
-def stage_starts(depth: int, stages: int | None, size: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the index of each stage's first layer; stages differ by one layer at most."""
+def stage_starts(
+    count: int, stages: int | None, size: tuple[int, ...], what: str
+) -> tuple[int, ...]:
+    """Return where each stage starts among ``count`` parts; stages differ by one part at most."""
     if stages is None:
         stages, smallest = 1, min(size)
-        while stages < min(3, depth) and (smallest := -(-smallest // 2)) >= _LEAST_MAP:
+        while stages < min(3, count) and (smallest := -(-smallest // 2)) >= _LEAST_MAP:
             stages += 1
-    elif check_size("stages", stages, 1) > depth:
+    elif check_size("stages", stages, 1) > count:
         raise DomainError(
-            f"each stage needs a layer, however: stages={stages}, depth={depth}; take at most "
-            f"stages={depth}"
+            f"each stage needs one of the {what}, however: stages={stages}, {what}={count}; take "
+            f"at most stages={count}, or a larger depth"
         )
-    return tuple(-(-k * depth // stages) for k in range(stages))
+    return tuple(-(-k * count // stages) for k in range(stages))
 
 
-_LEAST_MAP = 4
+_LEAST_MAP: Final = 4
 
 
 def check_map(index: int, before: tuple[int, ...], after: tuple[int, ...], halved: bool) -> None:
