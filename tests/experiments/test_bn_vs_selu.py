@@ -205,9 +205,9 @@ def cell(name, *ends, diverged=()):
 
 
 def test_who_cannot_be_told_from_the_best():
-    """400 test rows at 0.96: two errors of a difference are 0.0277, the seeds add little."""
+    """400 test rows at 0.96: two errors of a difference are 0.031 to 0.034, seeds add little."""
     best = cell("best", 0.96, 0.962, 0.958)
-    near, far = cell("near", 0.94, 0.938, 0.936), cell("far", 0.93, 0.93, 0.93)
+    near, far = cell("near", 0.94, 0.938, 0.936), cell("far", 0.92, 0.92, 0.92)
     wild = cell("wild", 0.99, 0.1, 0.96)
     broken = cell("broken", 0.959, None, 0.959, diverged=[{"seed": 1}])
     nothing = cell("nothing")

@@ -269,8 +269,8 @@ def _small_batches(record: Record, styles: Mapping[str, Style]) -> list[Section]
             [
                 f"Nets of {depth} layers; the learning rates are multiplied by the batch size "
                 f"over {largest}. Training takes {config['small_epochs']} epochs, and "
-                f"{config['epochs']} epochs at batches of {largest}: compare arms at one batch size "
-                "rather than sizes.",
+                f"{config['epochs']} epochs at batches of {largest}: compare arms at one batch "
+                "size rather than sizes.",
             ],
             figure=line_chart(
                 [
