@@ -85,8 +85,8 @@ def test_regularisers_stand_where_they_are_said_to():
 
     expected = {
         "none": [nn.Linear, SELU],
-        "alpha dropout": [nn.Linear, SELU, AlphaDropout],
-        "dropout": [nn.Linear, SELU, nn.Dropout],
+        "alpha dropout 0.1": [nn.Linear, SELU, AlphaDropout],
+        "dropout 0.1": [nn.Linear, SELU, nn.Dropout],
         "batch norm": [nn.Linear, nn.BatchNorm1d, SELU],
     }
     for name, parts in expected.items():
@@ -133,8 +133,8 @@ def test_dropout_disturbs_the_moments_and_alpha_dropout_does_not(tiny):
     by_name = {one["variant"]: one for one in tiny.record["arms"] if one["claim"] == "regularisers"}
     wide = claims(names=["regularisers"], depth=14, width=200, epochs=1, lrs=[0.01], seeds=1)
     found = {one["variant"]: one["init_var"] for one in wide.record["arms"]}
-    assert found["dropout"] / found["none"] > 1.3
-    assert found["alpha dropout"] / found["none"] == pytest.approx(1.0, abs=0.25)
+    assert found["dropout 0.1"] / found["none"] > 1.3
+    assert found["alpha dropout 0.1"] / found["none"] == pytest.approx(1.0, abs=0.25)
     assert by_name["none"]["predicted_var"] is None
 
 
@@ -151,7 +151,7 @@ def test_variants_of_a_seed_begin_alike_and_the_default_generator_is_put_back():
 
 def test_files_and_table(tiny):
     assert json.loads(tiny.result_path.read_text()) == tiny.record
-    assert [one["claim"] for one in tiny.record["arms"]] == ["init"] * 6 + ["regularisers"] * 7
+    assert [one["claim"] for one in tiny.record["arms"]] == ["init"] * 6 + ["regularisers"] * 9
     assert all("dead" in cell for one in tiny.record["arms"] for cell in one["candidates"])
     page = html.unescape(tiny.report_path.read_text())
     assert f"“{CLAIMS['init']}”" in page

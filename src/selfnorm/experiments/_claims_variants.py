@@ -118,8 +118,14 @@ def _target(var: float) -> Variant:
     )
 
 
+def _dropout(kind: Callable[[float], nn.Module], rate: float) -> Variant:
+    """SELU with alpha dropout or ordinary dropout."""
+    name = "alpha dropout" if kind is AlphaDropout else "dropout"
+    words = f"{'' if kind is AlphaDropout else 'ordinary '}{name}, rate {rate:g}"
+    return Variant("regularisers", f"{name} {rate:g}", words, SELU, behind=lambda width: kind(rate))
+
+
 _HE: Final = math.sqrt(2)
-_RATE: Final = 0.1
 
 VARIANTS: Final = (
     Variant("smooth", "kink", "SELU: the slope jumps from 1.76 to 1.05 at 0", SELU),
@@ -148,20 +154,7 @@ VARIANTS: Final = (
     _init("orthogonal", "orthogonal: Σw² = 1", init="orthogonal"),
     _init("he", "He normal: Σw² = 2", gain=_HE),
     Variant("regularisers", "none", "SELU alone", SELU),
-    Variant(
-        "regularisers",
-        "alpha dropout",
-        f"alpha dropout, rate {_RATE}",
-        SELU,
-        behind=lambda width: AlphaDropout(_RATE),
-    ),
-    Variant(
-        "regularisers",
-        "dropout",
-        f"ordinary dropout, rate {_RATE}",
-        SELU,
-        behind=lambda width: nn.Dropout(_RATE),
-    ),
+    *(_dropout(kind, rate) for rate in (0.02, 0.1) for kind in (AlphaDropout, nn.Dropout)),
     Variant(
         "regularisers",
         "batch norm",
