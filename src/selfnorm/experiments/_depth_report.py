@@ -82,7 +82,9 @@ def render(record: Record) -> str:
             figure=frames[0].figure
             if len(frames) == 1
             else Choice("depth", frames, chosen=frames[-1].label),
-            see=frames[-1].see,
+            see=frames[0].see
+            if len(frames) == 1
+            else "The buttons choose the depth; the sentence above belongs to it.",
         ),
         Section(
             "All nets",
