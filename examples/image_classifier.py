@@ -31,7 +31,7 @@ def data(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def moments(net: sn.nn.SNNConv, x: Tensor) -> list[tuple[float, float, float]]:
-    """Each layer's mean and variance, and its gain: mean square before the SELU over the input's."""
+    """Each layer's mean and variance, and its gain: mean square before SELU over the input's."""
     found, square = [], []
     hooks = [
         block.conv.register_forward_hook(lambda conv, _, z: square.append(z.square().mean()))
