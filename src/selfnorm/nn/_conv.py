@@ -78,6 +78,8 @@ class _ConvSELU(PaddedConv):
 
     def _may_overwrite(self, z: Tensor) -> bool:
         """Return whether nobody else sees the pre-activations and no gradient suffers."""
+        if torch.compiler.is_compiling():  # A compiler plans the memory itself.
+            return False
         if z.dtype not in (torch.float32, torch.float64) and torch.is_grad_enabled():
             return False
         conv = self.conv
