@@ -141,8 +141,8 @@ class ConvSELU2d(_ConvSELU):
     Attributes
     ----------
     conv : torch.nn.Conv2d or WSConv2d
-        The convolution, without padding; ``conv.weight`` has shape (out_channels,
-        in_channels / groups, *kernel_size) and starts as :func:`selfnorm.init.lecun_normal_` with
+        The convolution, without padding; ``conv.weight`` has shape ``(out_channels,
+        in_channels // groups, *kernel_size)`` and starts as :func:`selfnorm.init.lecun_normal_` with
         fan_in = in_channels / groups times the taps of the kernel.
     padding : tuple of (int, int)
         What is added before and after, per dimension.
@@ -155,7 +155,7 @@ class ConvSELU2d(_ConvSELU):
 
     Notes
     -----
-    Shape: input (batch, in_channels, height, width), output (batch, out_channels, *size) with
+    Shape: input (batch, in_channels, height, width), output ``(batch, out_channels, *size)`` with
     size = (n + added - dilation (kernel_size - 1) - 1) // stride + 1; the same without batch.
 
     Moments. Independent weights of variance 1/fan_in give, at every position, a pre-activation of
