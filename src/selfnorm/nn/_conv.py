@@ -141,9 +141,9 @@ class ConvSELU2d(_ConvSELU):
     Attributes
     ----------
     conv : torch.nn.Conv2d or WSConv2d
-        The convolution, without padding; ``conv.weight`` has shape ``(out_channels,
-        in_channels // groups, *kernel_size)`` and starts as :func:`selfnorm.init.lecun_normal_` with
-        fan_in = in_channels / groups times the taps of the kernel.
+        The convolution, without padding. Its weight, of shape ``(out_channels,
+        in_channels // groups, *kernel_size)``, starts as :func:`selfnorm.init.lecun_normal_`
+        with fan_in = in_channels / groups times the taps of the kernel.
     padding : tuple of (int, int)
         What is added before and after, per dimension.
 
