@@ -197,7 +197,7 @@ class SNN(nn.Module):
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw all weights anew, from ``generator`` alone if one is given."""
         for index, block in enumerate(self.hidden):
-            gain = 1.0 if index == 0 else _gain(self.activation, self.fixed_point)
+            gain = 1.0 if index == 0 else weight_gain(self.activation, self.fixed_point)
             init.initialize_(block, method=self.weight_init, gain=gain, generator=generator)
             for part in block.children():
                 if isinstance(part, nn.PReLU):
@@ -220,7 +220,7 @@ class SNN(nn.Module):
         return shown
 
 
-def _gain(activation: str, fixed_point: tuple[float, float]) -> float:
+def weight_gain(activation: str, fixed_point: tuple[float, float]) -> float:
     """Return the gain that keeps the pre-activations' variance after an activation."""
     mean, var = fixed_point
     if activation != "selu":

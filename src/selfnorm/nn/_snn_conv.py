@@ -16,7 +16,7 @@ from selfnorm.nn._checks import check_dtype, check_generator, check_size, check_
 from selfnorm.nn._conv import ConvSELU2d
 from selfnorm.nn._padded_conv import PaddedConv
 from selfnorm.nn._padding import described
-from selfnorm.nn._snn import _ACTIVATIONS, _WEIGHT_INITS, _fixed_point, _gain
+from selfnorm.nn._snn import _ACTIVATIONS, _WEIGHT_INITS, _fixed_point, weight_gain
 
 __all__ = ["SNNConv"]
 
@@ -201,7 +201,7 @@ class SNNConv(nn.Module):
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw all weights anew, from ``generator`` alone if one is given."""
-        gain = _gain(self.activation, self.fixed_point)
+        gain = weight_gain(self.activation, self.fixed_point)
         for index, block in enumerate(self.hidden):
             initialize_block(block, self.weight_init, gain if index else 1.0, generator)
         init.initialize_(self.head, generator=generator)
