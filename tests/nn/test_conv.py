@@ -287,6 +287,7 @@ def test_repr() -> None:
     ("arguments", "message"),
     [
         ({"groups": 4}, "in_channels=6, out_channels=9, groups=4; take a common divisor: 1, 3"),
+        ({"in_channels": 8, "groups": 4}, "in_channels=8, out_channels=9, groups=4"),
         ({"kernel_size": 0}, "kernel_size must be an integer, 1 or more, or 2 of them"),
         ({"kernel_size": (3, 3, 3)}, r"or 2 of them.*however: kernel_size=\(3, 3, 3\)"),
         ({"stride": 1.5}, r"stride must be .*however: stride=1\.5"),
