@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         theory,
         train,
     )
-    from selfnorm.diagnosis import check, diagnose
+    from selfnorm.diagnosis import check, coord_check, diagnose
     from selfnorm.tabular import SNNClassifier, SNNRegressor, load
 
 __version__ = "0.1.0"
@@ -52,7 +52,7 @@ _MODULES = (
     "train",
 )
 _ESTIMATORS = ("SNNClassifier", "SNNRegressor", "load")
-_DIAGNOSIS = ("check", "diagnose")
+_DIAGNOSIS = ("check", "coord_check", "diagnose")
 
 __all__ = [
     "BackendError",
@@ -67,6 +67,7 @@ __all__ = [
     "__version__",
     "check",
     "constants",
+    "coord_check",
     "diagnose",
     "diagnosis",
     "experiments",
