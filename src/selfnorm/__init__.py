@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         theory,
         train,
     )
-    from selfnorm.diagnosis import check, coord_check, diagnose
+    from selfnorm.diagnosis import Monitor, check, convert, coord_check, diagnose
     from selfnorm.tabular import SNNClassifier, SNNRegressor, load
 
 __version__ = "0.1.0"
@@ -52,7 +52,7 @@ _MODULES = (
     "train",
 )
 _ESTIMATORS = ("SNNClassifier", "SNNRegressor", "load")
-_DIAGNOSIS = ("check", "coord_check", "diagnose")
+_DIAGNOSIS = ("Monitor", "check", "convert", "coord_check", "diagnose")
 
 __all__ = [
     "BackendError",
@@ -61,12 +61,14 @@ __all__ = [
     "DataError",
     "DomainError",
     "MissingDependencyError",
+    "Monitor",
     "SNNClassifier",
     "SNNRegressor",
     "SelfNormError",
     "__version__",
     "check",
     "constants",
+    "convert",
     "coord_check",
     "diagnose",
     "diagnosis",

@@ -35,6 +35,10 @@ class EpochRecord:
     moments : tuple or None
         If asked for, ``moments[member][layer]`` is (mean, variance) of what hidden layer ``layer``
         gave for the last batch of the epoch, dropout included.
+    weight_sums : tuple or None
+        If moments are asked for, ``weight_sums[member][layer]`` is the mean over the units of
+        layer ``layer``, the last one included, of (the sum of a unit's weights, the sum of their
+        squares), after the epoch.
     """
 
     epoch: int
@@ -46,6 +50,7 @@ class EpochRecord:
     metric: tuple[float | None, ...] | None
     rate: PerMember
     moments: tuple[tuple[tuple[float, float], ...] | None, ...] | None
+    weight_sums: tuple[tuple[tuple[float, float], ...] | None, ...] | None = None
 
 
 Callback = Callable[[EpochRecord], object]

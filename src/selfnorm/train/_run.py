@@ -345,6 +345,7 @@ class Run:
             metric=None if measured is None else self._spread(group, measured[1]),
             rate=self._spread(group, [rate * factor for rate in group.flow.rates]),
             moments=self._moments(group) if settings.moments else None,
+            weight_sums=self._weight_sums(group) if settings.moments else None,
         )
         self._history.append(record)
         self._epoch, self._step = number, 0
@@ -390,6 +391,16 @@ class Run:
         for position, m in enumerate(group.members):
             own = hidden if group.network.members == 1 else [h[position] for h in hidden]
             found[m] = tuple((float(h.mean()), float(h.var(correction=0))) for h in own)
+        return tuple(found.get(m) for m in range(self.settings.members))
+
+    def _weight_sums(self, group: Group) -> tuple[tuple[tuple[float, float], ...] | None, ...]:
+        weights, _ = group.network.weights_of(group.network.parameters)
+        found: dict[int, tuple[tuple[float, float], ...]] = {}
+        for position, m in enumerate(group.members):
+            own = weights if group.network.members == 1 else [w[position] for w in weights]
+            found[m] = tuple(
+                (float(w.sum()) / len(w), float(w.square().sum()) / len(w)) for w in own
+            )
         return tuple(found.get(m) for m in range(self.settings.members))
 
     # ---- results ----------------------------------------------------------------------------

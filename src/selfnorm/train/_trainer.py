@@ -90,7 +90,7 @@ class Trainer:
     device : torch.device, optional
         Where to train. Default: the model's device; the CPU for an `Architecture`.
     moments : bool
-        Whether records have the moments of each hidden layer.
+        Whether records have the moments of each hidden layer and the weight sums of all.
     cuda_graph : bool
         On a CUDA device, capture a step's products and activations into a CUDA graph. Not tested on
         a GPU yet.
