@@ -215,3 +215,7 @@ def cell(value: str | float | None) -> str:
     if value is None:
         return "-"
     return value if isinstance(value, str) else f"{value:.4g}"
+
+
+# Their commands register themselves with the group.
+from selfnorm.cli import _experiment_diagnosis  # noqa: E402, F401

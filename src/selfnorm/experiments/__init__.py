@@ -12,6 +12,7 @@ from selfnorm.experiments._fixed_point import fixed_point
 from selfnorm.experiments._progress import ProgressCallback, ProgressEvent
 from selfnorm.experiments._records import ExperimentResult
 from selfnorm.experiments._uci import uci
+from selfnorm.experiments._weight_decay import weight_decay
 
 __all__ = [
     "ARMS",
@@ -23,4 +24,5 @@ __all__ = [
     "fixed_point",
     "load_data",
     "uci",
+    "weight_decay",
 ]
