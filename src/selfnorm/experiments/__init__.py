@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from selfnorm.experiments._arms import ARMS
 from selfnorm.experiments._data import Dataset, load_data
+from selfnorm.experiments._faults import faults
 from selfnorm.experiments._fifty_layers import fifty_layers
 from selfnorm.experiments._fixed_point import fixed_point
 from selfnorm.experiments._progress import ProgressCallback, ProgressEvent
@@ -20,6 +21,7 @@ __all__ = [
     "ExperimentResult",
     "ProgressCallback",
     "ProgressEvent",
+    "faults",
     "fifty_layers",
     "fixed_point",
     "load_data",

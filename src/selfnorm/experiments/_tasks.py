@@ -149,7 +149,7 @@ def _accuracy(output: Tensor, target: Tensor) -> float:
 
 
 def digits(form: str) -> Task:
-    """Handwritten digits, 8×8 pixels: ``standard``, ``raw`` (0 to 1), ``onehot`` or ``image``."""
+    """Digits, 8×8 pixels: ``standard``, ``pixels`` (0 to 16), ``onehot`` or ``image``."""
     data = load_data("digits")
     if form in ("standard", "image"):
         data = data.standardized()
@@ -159,6 +159,8 @@ def digits(form: str) -> Task:
         if form == "onehot":
             levels = (rows * 16).round().long()
             rows = functional.one_hot(levels, 17).float().flatten(1)
+        elif form == "pixels":
+            rows = rows * 16
         elif form == "image":
             rows = rows.view(-1, 1, 8, 8)
         parts.append((rows, torch.from_numpy(np.ascontiguousarray(y))))
@@ -245,7 +247,7 @@ TASKS: Final[dict[str, Callable[[], Task]]] = {
     "digits": lambda: digits("standard"),
     "digits-image": lambda: digits("image"),
     "digits-onehot": lambda: digits("onehot"),
-    "digits-raw": lambda: digits("raw"),
+    "digits-pixels": lambda: digits("pixels"),
     "moons": moons,
     "series": series,
     "survival": survival,
