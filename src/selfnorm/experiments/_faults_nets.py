@@ -215,7 +215,8 @@ FAULTS: Final = {
             "nn.Sequential(selfnorm.nn.Standardize.fit(X), model)", task="digits-onehot",
         ),
         _case(
-            "plain-dropout", "8 layers, Dropout(0.2) after each", lambda: mlp(lambda: nn.Dropout(0.2), depth=8),
+            "plain-dropout", "8 layers, Dropout(0.2) after each",
+            lambda: mlp(lambda: nn.Dropout(0.2), depth=8),
             _exchanged, _CONVERT,
         ),
         _case(
@@ -229,11 +230,13 @@ FAULTS: Final = {
         _case("unscaled-residual", "24 blocks x + selu(W x)", residual, _converted, _CONVERT),
         _case(
             "alpha-dropout-after-relu", "8 layers of ELU and AlphaDropout(0.1)",
-            lambda: mlp(lambda: nn.AlphaDropout(0.1), depth=8, activation=nn.ELU), _converted, _CONVERT,
+            lambda: mlp(lambda: nn.AlphaDropout(0.1), depth=8, activation=nn.ELU), _converted,
+            _CONVERT,
         ),
         _case(
             "alpha-dropout-off", "8 layers, functional.alpha_dropout(x, 0.05) without training",
-            lambda: mlp(Off, depth=8), _replaced(lambda: mlp(lambda: snn.AlphaDropout(0.05), depth=8)),
+            lambda: mlp(Off, depth=8),
+            _replaced(lambda: mlp(lambda: snn.AlphaDropout(0.05), depth=8)),
             "selfnorm.nn.AlphaDropout(0.05)",
         ),
         _case(

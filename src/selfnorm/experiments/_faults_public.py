@@ -140,7 +140,8 @@ def deep_surv() -> nn.Module:
 def vgg() -> nn.Module:
     """Return a VGG of six convolutions with SELU: Simonyan, Zisserman 2015, arXiv:1409.1556.
 
-    ReLU exchanged for SELU, the rest kept: He weights, zero padding, dropout in the head.
+    ReLU exchanged for SELU, the rest as torchvision has it: He weights by fan-out, normal weights
+    of deviation .01 in the head, zero padding, dropout in the head.
     """
     layers: list[nn.Module] = []
     into = 1
@@ -155,6 +156,9 @@ def vgg() -> nn.Module:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0.0, 0.01)
+            nn.init.zeros_(module.bias)
     return net
 
 
