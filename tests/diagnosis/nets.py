@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,10 @@ import selfnorm as sn
 __all__ = ["HEALTHY", "SICK"]
 
 
-def lecun(model: nn.Module) -> nn.Module:
+_Net = TypeVar("_Net", bound=nn.Module)
+
+
+def lecun(model: _Net) -> _Net:
     """Start as the paper asks, by plain torch."""
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -10,15 +11,17 @@ from torch import nn
 
 from selfnorm.diagnosis import _rules_order, _rules_size, _rules_weights
 from selfnorm.diagnosis._arguments import as_arguments, guesses
+from selfnorm.diagnosis._batches import batches_of
 from selfnorm.diagnosis._context import Context
 from selfnorm.diagnosis._graph import Graph
-from selfnorm.diagnosis._records import Finding, finding, sorted_findings
+from selfnorm.diagnosis._outline import outline
+from selfnorm.diagnosis._records import Diagnosis, Finding, finding, sorted_findings
 from selfnorm.diagnosis._state import unchanged
 from selfnorm.diagnosis._symbolic import by_registration, symbolically
 from selfnorm.diagnosis._trace import tensors_in, trace
 from selfnorm.errors import DataError, DomainError
 
-__all__ = ["check", "check_model", "context_of"]
+__all__ = ["check", "check_model", "checked", "context_of"]
 
 _Rule = Callable[[Context], Iterator[Finding]]
 _RULES: Final[tuple[_Rule, ...]] = (
@@ -98,6 +101,26 @@ def check(model: nn.Module, x: Any = None, *, optimizer: Any = None) -> list[Fin
             "network itself, not its class and not its output"
         )
     return check_model(context_of(model, x, optimizer))
+
+
+def checked(model: nn.Module, data: Any = None) -> Diagnosis:
+    """Check on the first batch of data in any form, and return the outline with the findings."""
+    x = None
+    if data is not None:
+        with unchanged(model):
+            batch = next(batches_of(model, data, batch_size=_ROWS, max_rows=_ROWS))
+        x = batch.kwargs or tuple(batch.args)
+    context = context_of(model, x)
+    return Diagnosis(
+        model=type(getattr(model, "_orig_mod", model)).__name__,
+        findings=tuple(check_model(context)),
+        layers=(),
+        rows=0,
+        input_mean=math.nan,
+        input_var=math.nan,
+        tolerance=math.nan,
+        structure=outline(context, {}),
+    )
 
 
 def check_model(context: Context) -> list[Finding]:

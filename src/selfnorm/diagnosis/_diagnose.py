@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from selfnorm.diagnosis._batches import batches_of
+from selfnorm.diagnosis._batches import Batch, batches_of
 from selfnorm.diagnosis._check import check_model
 from selfnorm.diagnosis._context import Context, fixed_point_of
 from selfnorm.diagnosis._graph import Op
@@ -36,7 +36,7 @@ from selfnorm.diagnosis._state import unchanged
 from selfnorm.diagnosis._trace import tensors_in
 from selfnorm.errors import DataError, DomainError
 
-__all__ = ["diagnose"]
+__all__ = ["diagnose", "run"]
 
 # A trained network is told of only where the next layer sees little but a constant, or two lines.
 _FAINT: Final = 1e-2
@@ -151,18 +151,7 @@ def diagnose(
     probe = Probe(model, loss=loss, backward=backward)
     with unchanged(model, seed=random_state):
         (model.train if training else model.eval)()
-        inputs: list[Tensor] = []
-        for batch in batches_of(model, data, batch_size=batch_size, max_rows=max_rows):
-            if not inputs:
-                inputs = [t.clone() for t in tensors_in((batch.args, batch.kwargs))]
-            try:
-                probe.add(batch)
-            except Exception as error:
-                raise DataError(
-                    f"the model must run on the data, however: {type(error).__name__}: {error} "
-                    f"(shapes {[tuple(t.shape) for t in inputs]}); give batches as the model "
-                    "takes them"
-                ) from error
+        inputs = run(probe, batches_of(model, data, batch_size=batch_size, max_rows=max_rows))
     measured = probe.measured
     context = Context(model, measured.graph, inputs, optimizer)
     _enter(measured)
@@ -179,6 +168,23 @@ def diagnose(
         tolerance=float(tolerance),
         structure=outline(context, {site.op.index: site for site in measured.sites.values()}),
     )
+
+
+def run(probe: Probe, batches: Iterable[Batch]) -> list[Tensor]:
+    """Let a probe see all batches; return the tensors of the first."""
+    inputs: list[Tensor] = []
+    for batch in batches:
+        tensors = [t.detach().clone() for t in tensors_in((batch.args, batch.kwargs))]
+        inputs = inputs or tensors
+        try:
+            probe.add(batch)
+        except Exception as error:
+            raise DataError(
+                f"the model must run on the data, however: {type(error).__name__}: {error} "
+                f"(shapes {[tuple(t.shape) for t in tensors]}); give batches as the model takes "
+                "them"
+            ) from error
+    return inputs
 
 
 def _enter(measured: Measured) -> None:

@@ -370,7 +370,7 @@ def _border_share(op: Op) -> float:
 
 
 def _padding_fix(context: Context, ops: Sequence[Op]) -> str:
-    modules = dict(context.model.named_modules())
+    modules = context.modules
     if all(op.place in modules and hasattr(modules[op.place], "padding_mode") for op in ops):
         paths = tuple(dict.fromkeys(op.place for op in ops))
         if all(_may_reflect(modules[path]) for path in paths):
@@ -425,7 +425,7 @@ def _inside(context: Context, op: Op) -> bool:
 
 
 def _pooling_fix(context: Context, ops: Sequence[Op]) -> str:
-    modules = dict(context.model.named_modules())
+    modules = context.modules
     found = [modules.get(op.place) for op in ops]
     kinds = {type(one) for one in found}
     if len(kinds) == 1 and all(op.by_module for op in ops) and kinds <= _REPLACEABLE:
@@ -447,7 +447,7 @@ def low_precision(context: Context) -> Iterator[Finding]:
     found = [op for op in context.selus if op.facts.get("inplace") and _dtype(context, op) in low]
     if found:
         name = low[_dtype(context, found[0])]
-        modules = dict(context.model.named_modules())
+        modules = context.modules
         set_off = [op for op in found if op.by_module and hasattr(modules.get(op.place), "inplace")]
         paths = tuple(dict.fromkeys(op.place for op in set_off))
         fix = "torch.nn.functional.selu(x)"

@@ -58,7 +58,7 @@ def depth(context: Context) -> Iterator[Finding]:
 
 def _everywhere(context: Context, ops: list[Op], new: str) -> str:
     if ops and all(op.by_module for op in ops):
-        modules = dict(context.model.named_modules())
+        modules = context.modules
         kinds = {type(modules.get(op.place)).__name__ for op in ops}
         if kinds <= {"SELU", "AlphaDropout"}:
             return replace_fix(context, ops, new)

@@ -263,7 +263,7 @@ _REFUSED: Final = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 
 def init_fix(context: Context, ops: Sequence[Op]) -> str:
     """Return the shortest line that initialises these layers and spoils no other."""
-    modules = dict(context.model.named_modules())
+    modules = context.modules
     paths = list(dict.fromkeys(op.place for op in ops))
     known = all(
         path in modules and isinstance(getattr(modules[path], "weight", None), nn.Parameter)
