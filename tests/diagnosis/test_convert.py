@@ -434,8 +434,9 @@ def test_padding_repeats_the_border() -> None:
         (lambda: convert(deep(1, 2), weights="old"), DomainError, "weights='old'"),  # type: ignore[arg-type]
         (lambda: convert(deep(1, 2), weights="new", keep_function=True), DomainError, "leave one"),
         (lambda: convert(deep(1, 2), dropout=1.5), DomainError, "1.5"),
-        (lambda: convert(deep(1, 2), data="x"), DataError, "pass x"),
-        (lambda: convert(deep(1, 2), data=[]), DataError, "pass x"),
+        (lambda: convert(deep(1, 2), data="x"), DataError, "data"),
+        (lambda: convert(deep(1, 2), data=[]), DataError, "data"),
+        (lambda: convert(deep(1, 2), data=iter([])), DataError, "several times"),
     ],
 )
 def test_bad_input_is_named(call: Any, error: type[Exception], words: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from selfnorm.cli._experiment_diagnosis import faults, weight_decay
 from selfnorm.cli._experiment_images import bn_vs_selu, cost
 from selfnorm.cli._experiment_options import (
     DATA_DIR,
@@ -29,6 +30,8 @@ def experiment() -> None:
 
 experiment.add_command(bn_vs_selu)
 experiment.add_command(cost)
+experiment.add_command(faults)
+experiment.add_command(weight_decay)
 
 
 @experiment.command("fifty-layers")

@@ -9,11 +9,13 @@ from selfnorm.experiments._arms import ARMS
 from selfnorm.experiments._bn_vs_selu import IMAGE_ARMS, bn_vs_selu
 from selfnorm.experiments._cost import COST_ARMS, cost
 from selfnorm.experiments._data import Dataset, load_data
+from selfnorm.experiments._faults import faults
 from selfnorm.experiments._fifty_layers import fifty_layers
 from selfnorm.experiments._fixed_point import fixed_point
 from selfnorm.experiments._progress import ProgressCallback, ProgressEvent
 from selfnorm.experiments._records import ExperimentResult
 from selfnorm.experiments._uci import uci
+from selfnorm.experiments._weight_decay import weight_decay
 
 __all__ = [
     "ARMS",
@@ -25,8 +27,10 @@ __all__ = [
     "ProgressEvent",
     "bn_vs_selu",
     "cost",
+    "faults",
     "fifty_layers",
     "fixed_point",
     "load_data",
     "uci",
+    "weight_decay",
 ]
