@@ -6,11 +6,14 @@ Needs torch and scikit-learn (``pip install 'selfnorm[experiments]'``).
 from __future__ import annotations
 
 from selfnorm.experiments._arms import ARMS
+from selfnorm.experiments._autoencoder import autoencoder
 from selfnorm.experiments._data import Dataset, load_data
 from selfnorm.experiments._fifty_layers import fifty_layers
 from selfnorm.experiments._fixed_point import fixed_point
+from selfnorm.experiments._generative import generative
 from selfnorm.experiments._progress import ProgressCallback, ProgressEvent
 from selfnorm.experiments._records import ExperimentResult
+from selfnorm.experiments._recurrent import recurrent
 from selfnorm.experiments._uci import uci
 
 __all__ = [
@@ -19,8 +22,11 @@ __all__ = [
     "ExperimentResult",
     "ProgressCallback",
     "ProgressEvent",
+    "autoencoder",
     "fifty_layers",
     "fixed_point",
+    "generative",
     "load_data",
+    "recurrent",
     "uci",
 ]

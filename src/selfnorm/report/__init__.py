@@ -1,9 +1,9 @@
 """Reports: one self-contained HTML file from plain records.
 
 Parts of a page (:class:`Page`, :class:`Section`, :class:`Table`, :class:`Choice`) and pictures
-(:func:`line_chart`, :func:`heatmap`, :func:`vector_field`). A page needs no network, no script and
-no other file; it reads well at 400 and at 1280 pixels, in light and dark and in print. Every text
-from outside is escaped.
+(:func:`line_chart`, :func:`heatmap`, :func:`image_grid`, :func:`vector_field`). A page needs no
+network, no script and no other file; it reads well at 400 and at 1280 pixels, in light and dark
+and in print. Every text from outside is escaped.
 
 Two pages are made here as well: that of the theory, :func:`theory_report`, and that of a model
 trained on a table, :func:`tabular_report`. Drawing needs matplotlib
@@ -16,6 +16,7 @@ from selfnorm.report._choice import Choice, Frame
 from selfnorm.report._dependencies import require
 from selfnorm.report._figure import Figure
 from selfnorm.report._heatmap import heatmap
+from selfnorm.report._image_grid import image_grid
 from selfnorm.report._line_chart import line_chart
 from selfnorm.report._numbers import format_number
 from selfnorm.report._page import Page, Section
@@ -40,6 +41,7 @@ __all__ = [
     "Table",
     "format_number",
     "heatmap",
+    "image_grid",
     "line_chart",
     "palette",
     "require",
