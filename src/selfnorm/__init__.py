@@ -22,6 +22,7 @@ from selfnorm.errors import (
 if TYPE_CHECKING:
     from selfnorm import (
         constants,
+        diagnosis,
         experiments,
         functional,
         init,
@@ -32,12 +33,14 @@ if TYPE_CHECKING:
         theory,
         train,
     )
+    from selfnorm.diagnosis import Monitor, check, convert, diagnose
     from selfnorm.tabular import SNNClassifier, SNNRegressor, load
 
 __version__ = "0.1.0"
 
 _MODULES = (
     "constants",
+    "diagnosis",
     "experiments",
     "functional",
     "init",
@@ -49,6 +52,7 @@ _MODULES = (
     "train",
 )
 _ESTIMATORS = ("SNNClassifier", "SNNRegressor", "load")
+_DIAGNOSIS = ("Monitor", "check", "convert", "diagnose")
 
 __all__ = [
     "BackendError",
@@ -57,11 +61,16 @@ __all__ = [
     "DataError",
     "DomainError",
     "MissingDependencyError",
+    "Monitor",
     "SNNClassifier",
     "SNNRegressor",
     "SelfNormError",
     "__version__",
+    "check",
     "constants",
+    "convert",
+    "diagnose",
+    "diagnosis",
     "experiments",
     "functional",
     "init",
@@ -80,6 +89,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"selfnorm.{name}")
     if name in _ESTIMATORS:
         return getattr(importlib.import_module("selfnorm.tabular"), name)
+    if name in _DIAGNOSIS:
+        return getattr(importlib.import_module("selfnorm.diagnosis"), name)
     raise AttributeError(f"module 'selfnorm' has no attribute {name!r}")
 
 

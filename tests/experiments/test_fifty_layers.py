@@ -66,12 +66,18 @@ def test_progress_counts_every_step(tiny):
     steps = 2 * 2 * (300 // 50)
     for index, name in enumerate(ARMS):
         mine = [event for event in events if event.arm == name]
-        assert [event.step for event in mine] == [*range(1, steps + 1), steps]
-        assert [event.state for event in mine] == ["training"] * steps + ["finished"]
+        told = [*range(1, steps + 1)]  # by step with batch normalisation, else by epoch
+        if name != "std-relu-he-batchnorm":
+            told = [steps // 2, steps]
+        assert [event.step for event in mine] == [*told, steps]
+        assert [event.state for event in mine] == ["training"] * len(told) + ["finished"]
         assert {event.total for event in mine} == {steps}
         assert {(event.index, event.arms, event.epochs) for event in mine} == {(index, 7, 2)}
-        assert {event.seed for event in mine} == {0, 1}
+        assert {event.seed for event in mine} <= {0, 1}
         assert mine[-1].accuracy == result.record["arms"][index]["accuracy"][-1]
+        if name != "std-relu-he-batchnorm":
+            assert mine[-2].loss == pytest.approx(result.record["arms"][index]["loss"][-1])
+            assert mine[-2].accuracy == pytest.approx(mine[-1].accuracy)
 
 
 def test_table_has_one_row_per_arm(tiny):
@@ -116,18 +122,20 @@ def test_another_seed_gives_another_record(tiny):
 
 
 def test_nothing_global_is_touched(monkeypatch):
-    threads = []
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    threads = [3]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads[-1])
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
     before = torch.get_rng_state().clone()
     fifty_layers(**TINY | {"epochs": 1, "seeds": 1}, arms=["raw-relu"])
     assert torch.equal(torch.get_rng_state(), before)
-    assert threads == [1, 3]
+    assert threads[1] == 1
+    assert set(threads[1:-1]) == {1}
+    assert threads[-1] == 3
 
 
 def test_interrupted_run_is_kept_and_continued(tmp_path, tiny):
     def stop_in_the_second_arm(event):
-        if event.index == 1 and event.step == 5:
+        if event.index == 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

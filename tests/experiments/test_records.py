@@ -34,7 +34,7 @@ def written(out):
 
 def test_each_arm_is_written_and_marked_incomplete_until_the_end(tmp_path):
     out = tmp_path / "new" / "folder"
-    with recorder(out) as records:
+    with recorder(out, page_interval=0.0) as records:
         assert os.listdir(out) == []
         records.add({"name": "a", "loss": [0.5, math.nan]}, last=False)
         record, page = written(out)

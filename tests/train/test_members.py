@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from selfnorm import nn, train
-from selfnorm.errors import DomainError
+from selfnorm.errors import ConvergenceError, DomainError
 
 from .eager import Eager, assert_close, parameter_groups, parts
 
@@ -138,6 +138,83 @@ def test_equal_folds_take_the_same_steps_as_alone() -> None:
         assert_close(weights(together, member), weights(alone, 0), 1e-13)
 
 
+def test_members_are_trained_on_the_rows_they_are_given() -> None:
+    X, y = problem()
+    part = torch.arange(3, 50, 2)
+    twice = torch.cat([torch.arange(12), torch.arange(12)])
+    mask = torch.zeros(ROWS, dtype=torch.bool)
+    mask[part] = True
+    held = [torch.arange(50, 60), torch.tensor([60])]
+    settings = {"early_stopping": train.EarlyStopping(9)}
+    both = trained(5, 2, fit={"rows": [mask, twice], "validation": held}, **settings)
+    for member, own in enumerate((part, twice)):
+        alone = train.Trainer(
+            train.Architecture((6, 13, 11, 3), dtype=torch.float64),
+            batch_size=16,
+            random_state=5 + member,
+            epochs=5,
+            dropout=0.2,
+            optimizer=train.AdamW(0.02),
+            **settings,
+        )
+        alone.fit(X[own], y[own], validation=(X[held[member]], y[held[member]]))
+        assert_close(weights(both, member), weights(alone, 0), 1e-12)
+
+
+def test_a_pass_over_each_part_is_an_epoch_with_the_optimisers_state_kept() -> None:
+    X, y = problem()
+    lots = [(X[:16], y[:16]), (X[16:32], y[16:32]), (X[32:48], y[32:48])]
+    architecture = train.Architecture((6, 13, 11, 3), dtype=torch.float64, dropout=0.0)
+    optimizer = train.AdamW((0.02, 0.01), weight_decay=0.3)
+    trainer = train.Trainer(
+        architecture, members=2, batch_size=16, random_state=5, optimizer=optimizer
+    )
+    losses = [trainer.partial_fit(*part) for part in lots]
+    for member in range(2):
+        net = architecture.build(seed=5 + member)
+        decayed = [p for name, p in net.named_parameters() if name.endswith("weight")]
+        free = [p for name, p in net.named_parameters() if name.endswith("bias")]
+        hand = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": 0.3}, {"params": free, "weight_decay": 0.0}],
+            lr=optimizer.lr[member],
+        )
+        for (rows, labels), found in zip(lots, losses, strict=True):
+            hand.zero_grad()
+            loss = F.cross_entropy(net(rows), labels)
+            loss.backward()
+            hand.step()
+            assert found[member] == pytest.approx(loss.item(), rel=1e-6)
+        assert_close(weights(trainer, member), [p.detach() for p in parts(net)], 1e-10)
+    before = weights(trainer, 1)
+    with pytest.raises(DomainError, match="X must be finite"):
+        trainer.partial_fit(torch.full((4, 6), math.inf), y[:4])
+    assert_equal(weights(trainer, 1), before)
+
+
+def test_a_pass_goes_on_from_what_fit_has_learned() -> None:
+    X, y = problem()
+    trainer = trained(5, 1, dropout=0.0)
+    net = trainer.export()
+    with torch.no_grad():
+        expected = F.cross_entropy(net(X[:16]), y[:16]).item()
+    assert trainer.partial_fit(X[:16], y[:16])[0] == pytest.approx(expected, rel=1e-6)
+    trainer.fit(X, y)  # from the beginning again
+    assert_equal(weights(trainer, 0), weights(trained(5, 1, dropout=0.0), 0))
+
+
+def test_a_pass_that_diverges_changes_nothing() -> None:
+    X, y = problem()
+    trainer = train.Trainer(
+        train.Architecture((6, 13, 3), dropout=0.0), optimizer=train.SGD(0.01), loss="squared"
+    )
+    targets = torch.stack([y, y, y], 1).float()
+    trainer.partial_fit(X, targets)
+    before = weights(trainer, 0)
+    with pytest.raises(ConvergenceError, match=r"in pass 2; .* is kept; lower lr=0.01"):
+        trainer.partial_fit(X * 1e25, targets * 1e25)
+    assert_equal(weights(trainer, 0), before)
+
+
 @pytest.mark.parametrize("average", [None, 0.9])
 def test_early_stopping_keeps_the_best_and_leaves_the_others_alone(average: float | None) -> None:
     """Against members by hand that are evaluated after each epoch."""
@@ -210,6 +287,29 @@ def validation_loss(hand: Eager, own: list[Tensor], held: tuple[Tensor, Tensor])
         for p, value in zip(live, before, strict=True):
             p.copy_(value)
     return score
+
+
+def test_a_metric_is_reported_without_early_stopping() -> None:
+    X, y = problem()
+    trainer = train.Trainer(
+        train.Architecture((6, 13, 3), dtype=torch.float64),
+        members=2,
+        epochs=6,
+        batch_size=16,
+        optimizer=train.AdamW((1e-3, 0.05)),
+        metric="accuracy",
+    )
+    result = trainer.fit(X[:40], y[:40], validation=(X[40:], y[40:]))
+    for member in range(2):
+        with torch.no_grad():
+            hits = trainer.export(member)(X[40:]).argmax(1) == y[40:]
+        assert result.history[-1].metric[member] == pytest.approx(float(hits.double().mean()))
+    assert result.best_epoch == (6, 6)
+    assert result.history[-1].metric != result.history[-1].validation_loss
+    with pytest.raises(DomainError, match="give it to EarlyStopping"):
+        trained(5, 1, metric="loss", early_stopping=train.EarlyStopping(2))
+    with pytest.raises(DomainError, match="accuracy needs classes"):
+        trained(5, 1, metric="accuracy", loss="squared")
 
 
 def test_accuracy_and_own_metrics() -> None:

@@ -131,7 +131,12 @@ DATA = [
     ((X, Y), {"validation": [0, 0]}, "member 0 has some twice"),
     ((X, Y), {"validation": [0.5]}, "validation must be a pair"),
     ((X, Y), {"validation": [0, 1, 2, 3]}, "holds all 4 rows of member 0 out"),
-    ((X, Y), {"validation": [[0], [1]]}, "rows for each of members=1, however: 2 lists"),
+    ((X, Y), {"validation": [[0], [1]]}, "rows for each of members=1, however: 2 came"),
+    ((X, Y), {"rows": [[0, 4]]}, "rows must be row numbers from 0 to 3"),
+    ((X, Y), {"rows": [0, 1]}, "rows must list rows for each of members=1, however: 2 came"),
+    ((X, Y), {"rows": 3}, "rows must list rows for each of members=1, however: int;"),
+    ((X, Y), {"rows": [[0.5]]}, "rows must be row numbers"),
+    ((X, Y), {"rows": [[1, 2]], "validation": [[2, 3]]}, "member 0 has 1 rows in both"),
     ((X, Y), {"validation": (X[:, :2], Y)}, "validation X must have shape"),
     ((X, Y), {"validation": (X, Y[:2])}, "validation y must have one entry"),
     ((X, Y), {"validation": (with_value(math.nan, 1, 1), Y)}, "validation X must be finite"),
@@ -174,6 +179,8 @@ def test_unequal_members() -> None:
     shared = train.Trainer(ARCHITECTURE, members=2, shuffle="shared")
     with pytest.raises(DomainError, match="members that share their batches"):
         shared.fit(X, Y, validation=[[0], [1]])
+    with pytest.raises(DomainError, match="rows lists rows for each member"):
+        shared.fit(X, Y, rows=[[0], [1]])
 
 
 def test_order_of_calls() -> None:

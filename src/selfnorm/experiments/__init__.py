@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from selfnorm.experiments._arms import ARMS
 from selfnorm.experiments._autoencoder import autoencoder
+from selfnorm.experiments._bn_vs_selu import IMAGE_ARMS, bn_vs_selu
+from selfnorm.experiments._cost import COST_ARMS, cost
 from selfnorm.experiments._data import Dataset, load_data
 from selfnorm.experiments._fifty_layers import fifty_layers
 from selfnorm.experiments._fixed_point import fixed_point
@@ -18,11 +20,15 @@ from selfnorm.experiments._uci import uci
 
 __all__ = [
     "ARMS",
+    "COST_ARMS",
+    "IMAGE_ARMS",
     "Dataset",
     "ExperimentResult",
     "ProgressCallback",
     "ProgressEvent",
     "autoencoder",
+    "bn_vs_selu",
+    "cost",
     "fifty_layers",
     "fixed_point",
     "generative",

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+from torch.nn import Sequential
 
 from selfnorm.errors import DomainError
 from selfnorm.experiments._arms import ARMS, Arm, arm_named, inputs_of, plan_of
 from selfnorm.experiments._data import DATA_SETS, Dataset, load_data
 from selfnorm.experiments._environment import environment, one_thread
 from selfnorm.experiments._fifty_layers_report import render, table_of
-from selfnorm.experiments._nets import DEFAULT_INITS, build_net, predict_net
+from selfnorm.experiments._nets import DEFAULT_INITS, NetPlan, build_net, predict_net
 from selfnorm.experiments._options import (
     check_choice,
     check_choices,
@@ -25,7 +26,8 @@ from selfnorm.experiments._probe import PROBE_ROWS, measure_layers
 from selfnorm.experiments._progress import ProgressCallback, ProgressState, Watch
 from selfnorm.experiments._random import generator_for
 from selfnorm.experiments._records import ExperimentResult, Recorder, Report, digest_of
-from selfnorm.experiments._training import MOMENTUM, History, as_rows, train
+from selfnorm.experiments._together import train_together
+from selfnorm.experiments._training import MOMENTUM, History, Rows, as_rows, train
 
 __all__ = ["PRESETS", "Preset", "fifty_layers"]
 
@@ -55,6 +57,7 @@ class Preset:
 PRESETS: Final[Mapping[str, Preset]] = {
     "digits": Preset(epochs=12, lr=0.001, train_size=None, seeds=3),
     "mnist": Preset(epochs=3, lr=0.001, train_size=20_000, seeds=1),
+    "cifar10": Preset(epochs=3, lr=0.001, train_size=20_000, seeds=1),
 }
 
 
@@ -91,33 +94,34 @@ def fifty_layers(
 
     Parameters
     ----------
-    data : {"digits", "mnist"}
+    data : {"digits", "mnist", "cifar10"}
         Data set, see :func:`load_data`.
     data_dir : path-like, optional
-        Folder with the MNIST files, see :func:`load_data`.
+        Folder with the files, see :func:`load_data`.
     depth, width : int
         Hidden layers and units in each.
     epochs : int, optional
-        Passes over the training rows; by default 12 for digits and 3 for MNIST.
+        Passes over the training rows; by default 12 for digits and 3 for the others.
     batch_size : int
         Rows per step, at most the number of training rows.
     lr : float, optional
         Learning rate of all arms, constant; 0.001 by default.
     seed, seeds : int
         First seed, and the number of seeds; each arm is trained from ``seed``, ``seed + 1``, ….
-        By default three seeds for digits and one for MNIST.
+        By default three seeds for digits and one for the others.
     train_size : int, optional
-        Keep the first rows of the training part; by default all digits, 20,000 of MNIST.
+        Keep the first rows of the training part; by default all digits, 20,000 of the others.
     arms : sequence of str
         Arms to train, from ``ARMS``.
     default_init : {"torch", "glorot", "uniform05"}
         What "default initialisation" means: ``torch.nn.Linear``'s own, Keras' Glorot uniform,
         or uniform in ±0.05. Glorot equals LeCun for square layers, so with it ``std-selu`` trains.
     out : path-like, optional
-        Folder for ``result.json`` and ``report.html``, written whole after each finished arm. If
+        Folder for ``result.json``, written whole after each finished arm, and ``report.html``. If
         a run was interrupted, the same call takes its finished arms over.
     progress : callable, optional
-        Called with a :class:`ProgressEvent` after each optimiser step.
+        Called with a :class:`ProgressEvent` after each epoch of an arm, whose nets train side by
+        side, and after each step of one with batch normalisation, whose nets do not.
 
     Returns
     -------
@@ -200,7 +204,7 @@ def fifty_layers(
         choice=("arms",),
         report=report,
     )
-    steps = options["epochs"] * (len(rows.X_train) // options["batch_size"])
+    steps = options["epochs"] * -(-len(rows.X_train) // options["batch_size"])
     with one_thread(), recorder:
         for index, name in enumerate(chosen):
             watch = Watch(
@@ -235,28 +239,11 @@ def _run_arm(arm: Arm, rows: Dataset, options: Mapping[str, Any], watch: Watch) 
     )
     data = inputs_of(arm, rows, plan)
     train_rows, test_rows = as_rows(data.X_train, data.y_train), as_rows(data.X_test, data.y_test)
-    histories: list[History] = []
-    layers: list[dict[str, float]] = []
-    layers_trained: list[dict[str, float]] = []
-    for seed in range(options["seed"], options["seed"] + options["seeds"]):
-        watch.seed = seed
-        model = build_net(plan, generator_for(seed, arm.name, "weights"))
-        if not histories:
-            layers = measure_layers(model, train_rows)
-        histories.append(
-            train(
-                model,
-                train_rows,
-                test_rows,
-                epochs=options["epochs"],
-                batch_size=options["batch_size"],
-                lr=options["lr"],
-                generator=generator_for(seed, arm.name, "order"),
-                on_step=watch.step,
-            )
-        )
-        if len(histories) == 1:
-            layers_trained = measure_layers(model, train_rows)
+    seeds = range(options["seed"], options["seed"] + options["seeds"])
+    models = [build_net(plan, generator_for(seed, arm.name, "weights")) for seed in seeds]
+    layers = measure_layers(models[0], train_rows)
+    histories = _train(plan, models, train_rows, test_rows, arm.name, seeds, options, watch)
+    layers_trained = measure_layers(models[0], train_rows)
     predicted = predict_net(plan, float(np.square(data.X_train, dtype=np.float64).mean()))
     return {
         "name": arm.name,
@@ -280,6 +267,48 @@ def _run_arm(arm: Arm, rows: Dataset, options: Mapping[str, Any], watch: Watch) 
         ],
         "layers_trained": layers_trained,
     }
+
+
+def _train(
+    plan: NetPlan,
+    models: Sequence[Sequential],
+    train_rows: Rows,
+    test_rows: Rows,
+    name: str,
+    seeds: Sequence[int],
+    options: Mapping[str, Any],
+    watch: Watch,
+) -> list[History]:
+    """Train the nets of an arm: side by side, or, with batch normalisation, one by one."""
+    if not plan.batch_norm:
+        return train_together(
+            plan,
+            models,
+            train_rows,
+            test_rows,
+            epochs=options["epochs"],
+            batch_size=options["batch_size"],
+            lrs=[options["lr"]] * len(models),
+            seeds=[generator_for(seed, name, "order").initial_seed() for seed in seeds],
+            on_epoch=watch.epoch,
+        )
+    histories = []
+    for seed, model in zip(seeds, models, strict=True):
+        watch.seed = seed
+        histories.append(
+            train(
+                model,
+                train_rows,
+                test_rows,
+                epochs=options["epochs"],
+                batch_size=options["batch_size"],
+                lr=options["lr"],
+                generator=generator_for(seed, name, "order"),
+                partial=True,
+                on_step=watch.step,
+            )
+        )
+    return histories
 
 
 def _mean_by_epoch(curves: Sequence[Sequence[float | None]]) -> list[float | None]:

@@ -23,13 +23,13 @@ from selfnorm.experiments._options import (
 from selfnorm.experiments._progress import ProgressCallback, ProgressState, Watch
 from selfnorm.experiments._random import generator_for
 from selfnorm.experiments._records import ExperimentResult, Recorder, Report, digest_of
-from selfnorm.experiments._training import MOMENTUM, accuracy_of, as_rows, train
+from selfnorm.experiments._together import train_together
+from selfnorm.experiments._training import MOMENTUM, accuracy_of, as_rows
 
 __all__ = ["WEIGHTS", "fixed_point"]
 
 WEIGHTS: Final = ("gaussian", "orthogonal")
 _INITS: Final = {"gaussian": "lecun", "orthogonal": "orthogonal"}
-_PAGE_INTERVAL: Final = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,10 +85,10 @@ def fixed_point(
         LeCun normal, or scaled orthogonal hidden layers.
     lrs : sequence of float
         Learning rates tried in each cell; the validation rows choose.
-    data : {"digits", "mnist"}
+    data : {"digits", "mnist", "cifar10"}
         Data set, see :func:`load_data`.
     data_dir : path-like, optional
-        Folder with the MNIST files.
+        Folder with the files.
     width, epochs, batch_size, seed : int
         Units per hidden layer, passes over the training rows, rows per step, seed.
     train_size : int, optional
@@ -97,7 +97,8 @@ def fixed_point(
         Folder for ``result.json`` (written after each cell) and ``report.html`` (every half
         minute and at the end). If a run was interrupted, the same call takes its cells over.
     progress : callable, optional
-        Called with a :class:`ProgressEvent` after each optimiser step.
+        Called with a :class:`ProgressEvent` after each epoch of a cell, whose
+        rates train side by side.
 
     Returns
     -------
@@ -177,14 +178,13 @@ def fixed_point(
         "chance": rows.chance,
     }
     cells = list(_cells(options))
-    steps = options["epochs"] * (options["train_size"] // options["batch_size"])
+    steps = options["epochs"] * -(-options["train_size"] // options["batch_size"])
     recorder = Recorder(
         "fixed-point",
         config=options,
         environment=environment() | {"threads": 1},
         choice=("variances", "depths", "weights"),
         report=None if out is None else Report(out, render),
-        page_interval=_PAGE_INTERVAL,
     )
     with one_thread(), recorder:
         for index, cell in enumerate(cells):
@@ -238,32 +238,33 @@ def _run_cell(
     validation_rows = as_rows(inner.X_test, inner.y_test)
     test_rows = as_rows(with_test.X_test, with_test.y_test)
     labels = (options["seed"], cell.weights, cell.depth)
-    candidates = []
-    for lr in options["lrs"]:
-        # All target variances and rates of a depth begin with the same weights and see the same
-        # batches: what differs is what is asked about.
-        model = build_net(plan, generator_for(*labels, "weights"))
-        history = train(
-            model,
-            train_rows,
-            validation_rows,
-            epochs=options["epochs"],
-            batch_size=options["batch_size"],
-            lr=lr,
-            generator=generator_for(*labels, "order"),
-            schedule="cosine",
-            on_step=watch.step,
-        )
-        candidates.append(
-            {
-                "lr": lr,
-                "accuracy": history.accuracy,
-                "loss": history.loss,
-                "test_accuracy": None if history.diverged else accuracy_of(model, test_rows),
-                "diverged": history.diverged,
-                "seconds": history.seconds,
-            }
-        )
+    # All target variances and rates of a depth begin with the same weights and see the same
+    # batches: what differs is what is asked about.
+    models = [build_net(plan, generator_for(*labels, "weights")) for _ in options["lrs"]]
+    histories = train_together(
+        plan,
+        models,
+        train_rows,
+        validation_rows,
+        epochs=options["epochs"],
+        batch_size=options["batch_size"],
+        lrs=options["lrs"],
+        seeds=[generator_for(*labels, "order").initial_seed()] * len(models),
+        schedule="cosine",
+        same_batches=True,
+        on_epoch=watch.epoch,
+    )
+    candidates = [
+        {
+            "lr": lr,
+            "accuracy": history.accuracy,
+            "loss": history.loss,
+            "test_accuracy": None if history.diverged else accuracy_of(model, test_rows),
+            "diverged": history.diverged,
+            "seconds": history.seconds,
+        }
+        for lr, model, history in zip(options["lrs"], models, histories, strict=True)
+    ]
     best = max(candidates, key=_last_accuracy)
     return {
         "name": cell.name,

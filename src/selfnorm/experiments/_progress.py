@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from selfnorm.train import EpochRecord
 
 __all__ = ["ProgressCallback", "ProgressEvent", "ProgressState", "Watch"]
 
@@ -13,7 +16,7 @@ ProgressState = Literal["training", "finished", "diverged", "resumed"]
 
 @dataclasses.dataclass(frozen=True)
 class ProgressEvent:
-    """One step of a running experiment.
+    """A place in a running experiment: a step, or an epoch of nets trained side by side.
 
     Attributes
     ----------
@@ -22,13 +25,13 @@ class ProgressEvent:
     index, arms : int
         Number of this arm counted from 0, and how many there are.
     seed : int
-        Seed of the net that is being trained.
+        Seed of the net that is being trained, the first one of several.
     epoch, epochs : int
         Epoch counted from 1, and epochs per net.
     step, total : int
         Finished optimiser steps of this arm over all its seeds, and how many it will do.
     loss : float or None
-        Training loss of the last batch in nats.
+        Training loss of the last batch in nats; the epoch's mean for nets side by side.
     accuracy : float or None
         Accuracy on the held-out rows after the last finished epoch of this net.
     state : {"training", "finished", "diverged", "resumed"}
@@ -47,6 +50,11 @@ class ProgressEvent:
     loss: float | None
     accuracy: float | None
     state: ProgressState = "training"
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 ProgressCallback = Callable[[ProgressEvent], None]
@@ -71,10 +79,17 @@ class Watch:
         self._step = 0
         self.seed = seed
 
-    def step(self, epoch: int, loss: float, accuracy: float | None) -> None:
+    def step(self, epoch: int, loss: float | None, accuracy: float | None) -> None:
         """Report one optimiser step."""
         self._step += 1
         self._tell(epoch, self._step, loss, accuracy, "training")
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Report an epoch of nets that are trained side by side: means over those that go on."""
+        self._step = record.step * len(record.loss)
+        self._tell(
+            record.epoch, self._step, _mean(record.loss), _mean(record.metric or ()), "training"
+        )
 
     def end(self, loss: float | None, accuracy: float | None, state: ProgressState) -> None:
         """Report the end of the arm."""

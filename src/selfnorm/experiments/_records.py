@@ -103,8 +103,8 @@ class Recorder:
     report : Report or None
         Where to write; None writes nothing.
     page_interval : float
-        Seconds between two writings of the page. Leaving the ``with`` block, by an interruption
-        too, brings it up to date.
+        Seconds between two writings of the page, whose pictures take seconds. Leaving the ``with``
+        block, by an interruption too, brings it up to date.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Recorder:
         environment: Mapping[str, Any],
         choice: Sequence[str],
         report: Report | None,
-        page_interval: float = 0.0,
+        page_interval: float = 30.0,
     ) -> None:
         relevant = {
             "experiment": experiment,

@@ -5,8 +5,9 @@ Parts of a page (:class:`Page`, :class:`Section`, :class:`Table`, :class:`Choice
 network, no script and no other file; it reads well at 400 and at 1280 pixels, in light and dark
 and in print. Every text from outside is escaped.
 
-Two pages are made here as well: that of the theory, :func:`theory_report`, and that of a model
-trained on a table, :func:`tabular_report`. Drawing needs matplotlib
+Three pages are made here as well: that of the theory, :func:`theory_report`, that of a model
+trained on a table, :func:`tabular_report`, and that of a network that was diagnosed,
+:func:`diagnosis_report`. Drawing needs matplotlib
 and jinja2 (``pip install 'selfnorm[report]'``), which load only when a picture or a page is made.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from selfnorm.report._choice import Choice, Frame
 from selfnorm.report._dependencies import require
+from selfnorm.report._diagnosis_page import diagnosis_report
 from selfnorm.report._figure import Figure
 from selfnorm.report._heatmap import heatmap
 from selfnorm.report._image_grid import image_grid
@@ -39,6 +41,7 @@ __all__ = [
     "Series",
     "Style",
     "Table",
+    "diagnosis_report",
     "format_number",
     "heatmap",
     "image_grid",

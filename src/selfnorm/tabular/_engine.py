@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from selfnorm import nn
@@ -17,14 +16,8 @@ from selfnorm.errors import ConvergenceError
 from selfnorm.tabular._plan import Plan
 from selfnorm.tabular._rows import Rows
 from selfnorm.train import Trainer
-from selfnorm.train._architecture import flatten, layers_of
-from selfnorm.train._data import Data, prepare
-from selfnorm.train._held import Held
-from selfnorm.train._progress import bar
-from selfnorm.train._ranks import Ranks
-from selfnorm.train._run import Run
 
-__all__ = ["Job", "Trained", "data_of", "train", "trainer_of"]
+__all__ = ["Job", "Trained", "train", "trainer_of"]
 
 Indices = NDArray[np.intp]
 
@@ -97,50 +90,39 @@ def train(jobs: Sequence[Job]) -> list[Trained]:
     The jobs must agree in what `Job.kind` returns.
     """
     plans = [plan for job in jobs for plan in job.plans]
-    trainer = trainer_of(plans)
-    settings = trainer._settings
-    data, held = _joined(jobs, trainer)
-
-    def begin() -> Iterable[torch.Tensor]:
-        if all(job.start is None for job in jobs):
-            return trainer._start()
-        given = [network for job in jobs for network in job.start or []]
-        return [flatten(layers_of(network)).to(settings.device) for network in given]
-
-    run = Run(settings, data, held, "", begin, Ranks())
-    run.start()
+    start = [network for job in jobs for network in job.start or []]
+    trainer = trainer_of(plans, start)
+    rows, own, held = _joined(jobs)
     try:
-        with bar(settings.epochs, settings.progress) as (show, tick):
-            result = run.train((show,), tick)
+        result = trainer.fit(rows.X, rows.y, sample_weight=rows.weights, validation=held, rows=own)
     except ConvergenceError as error:
         raise ConvergenceError(
             "the training must stay finite, however: it became infinite or NaN at "
             f"learning_rate_init={plans[0].learning_rate:g} and at all lower rates that were "
             "tried; lower learning_rate_init"
         ) from error
-    trainer._weights = run.weights()
     found, first = [], 0
     for job in jobs:
-        own = slice(first, first + len(job.plans))
-        first = own.stop
-        factors = [] if plans[0].adaptive else result.rate_factor[own]
+        part = slice(first, first + len(job.plans))
+        first = part.stop
+        factors = [] if plans[0].adaptive else result.rate_factor[part]
         found.append(
             Trained(
-                [trainer.export(k).cpu() for k in range(own.start, own.stop)],
-                [list(record.loss[own]) for record in result.history],
-                [list((record.metric or ())[own]) for record in result.history],
-                list(result.stopped_epoch[own]),
+                [trainer.export(k).cpu() for k in range(part.start, part.stop)],
+                [list(record.loss[part]) for record in result.history],
+                [list((record.metric or ())[part]) for record in result.history],
+                list(result.stopped_epoch[part]),
                 sum(factor < 1.0 for factor in factors),
             )
         )
     return found
 
 
-def trainer_of(plans: Sequence[Plan]) -> Trainer:
-    """Return the engine's front for these members."""
+def trainer_of(plans: Sequence[Plan], start: Sequence[nn.SNN] | None) -> Trainer:
+    """Return the engine's front for these members, which begin with ``start`` if given."""
     first = plans[0]
     return Trainer(
-        first.architecture,
+        start or first.architecture,
         members=len(plans),
         loss=first.loss,
         optimizer=first.optimizer(plans),
@@ -154,29 +136,15 @@ def trainer_of(plans: Sequence[Plan]) -> Trainer:
         random_state=[plan.seed for plan in plans],
         progress=first.verbose,
         device=first.device,
+        distributed="off",
     )
 
 
-def data_of(rows: Rows, trainer: Trainer) -> Data:
-    """Return rows as the engine has them, all for all members."""
-    settings = trainer._settings
-    return prepare(
-        rows.X,
-        rows.y,
-        settings.loss,
-        sizes=settings.architecture.sizes,
-        dtype=settings.architecture.dtype,
-        device=settings.device,
-        sample_weight=rows.weights,
-        class_weight=None,
-        members=settings.members,
-        left_out=None,
-    )
-
-
-def _joined(jobs: Sequence[Job], trainer: Trainer) -> tuple[Data, Held | None]:
-    """Return the jobs' rows below each other, and which belong to each member."""
+def _joined(jobs: Sequence[Job]) -> tuple[Rows, list[Indices] | None, list[Indices] | None]:
+    """Return the jobs' rows below each other, and which each member trains and validates on."""
     rows = jobs[0].rows
+    if len(jobs) == 1 and jobs[0].only is None and jobs[0].held is None:
+        return rows, None, None
     if len(jobs) > 1:
         weights = [job.rows.weights for job in jobs]
         rows = Rows(
@@ -184,18 +152,13 @@ def _joined(jobs: Sequence[Job], trainer: Trainer) -> tuple[Data, Held | None]:
             np.concatenate([job.rows.y for job in jobs]),
             None if weights[0] is None else np.concatenate([w for w in weights if w is not None]),
         )
-    data = data_of(rows, trainer)
-    if len(jobs) == 1 and jobs[0].only is None and jobs[0].held is None:
-        return data, None
     starts = [0, *itertools.accumulate(len(job.rows) for job in jobs)]
-    own: list[torch.Tensor] = []
-    held: list[torch.Tensor] = []
+    own: list[Indices] = []
+    held: list[Indices] = []
     for job, start in zip(jobs, starts, strict=False):
         every = np.arange(len(job.rows))
         for k in range(len(job.plans)):
-            own.append(torch.from_numpy(start + (every if job.only is None else job.only[k])))
+            own.append(start + (every if job.only is None else job.only[k]))
             if job.held is not None:
-                held.append(torch.from_numpy(start + job.held[k]))
-    block = dataclasses.replace(data.block, rows=own)
-    data = dataclasses.replace(data, block=block)
-    return data, Held(block.X, data.y, block.targets, held) if held else None
+                held.append(start + job.held[k])
+    return rows, own, held or None

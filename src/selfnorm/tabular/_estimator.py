@@ -17,14 +17,13 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from selfnorm import nn, train
-from selfnorm.errors import DataError, DomainError
+from selfnorm.errors import ConvergenceError, DataError, DomainError
 from selfnorm.tabular._checks import check_table, check_weights, warn_of
 from selfnorm.tabular._defaults import Task, defaults_for
-from selfnorm.tabular._engine import Job, Trained
+from selfnorm.tabular._engine import Job, Trained, trainer_of
 from selfnorm.tabular._engine import train as train_members
 from selfnorm.tabular._ensemble import AveragedNetworks, Ensemble
 from selfnorm.tabular._held_out import held_out, held_out_outputs
-from selfnorm.tabular._online import Online
 from selfnorm.tabular._plan import Plan, check_parameters, plan_for, seeds_for
 from selfnorm.tabular._preprocessing import Preprocessor
 from selfnorm.tabular._rows import Rows, merge
@@ -61,7 +60,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     n_outputs_: int
     out_activation_: str
     t_: int
-    _online: Online | None = None
+    _online: train.Trainer | None = None
 
     # ---- what subclasses say -----------------------------------------------------------------
 
@@ -185,11 +184,13 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
                 )
             if isinstance(self.n_members, str):
                 members = len(networks)
-            if (known.sizes, len(networks)) != (plan.architecture.sizes, members):
+            kind = (known.sizes, known.activation, len(networks))
+            if kind != (plan.architecture.sizes, plan.architecture.activation, members):
                 raise DomainError(
                     "training goes on with the networks at hand, "
-                    f"{len(networks)} of sizes {known.sizes}, however: "
-                    f"hidden_layer_sizes={self.hidden_layer_sizes!r}, n_members={members}; leave "
+                    f"{len(networks)} of sizes {known.sizes} with {known.activation}, however: "
+                    f"hidden_layer_sizes={self.hidden_layer_sizes!r}, "
+                    f"activation={self.activation!r}, n_members={members}; leave "
                     "these as they were, or start anew with a clone"
                 )
         seeds = seeds_for(self.random_state, members)
@@ -240,13 +241,21 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             # A stream has more rows than its first batch.
             start = None if first else self.networks_
             plans = self._plans(rows, start, max(_STREAM_ROWS, len(rows)))
-            self._online = Online(plans, start)
+            self._online = trainer_of(plans, start)
             if first:
                 self.t_, self.n_iter_, self.loss_curve_ = 0, 0, []
                 self.validation_scores_ = self.best_validation_score_ = None
-        with threads(self.n_jobs):
-            networks, losses = self._online.learn(rows)
-        self._set_networks(networks)
+        try:
+            with threads(self.n_jobs):
+                losses = self._online.partial_fit(rows.X, rows.y, sample_weight=rows.weights)
+        except ConvergenceError as error:
+            raise ConvergenceError(
+                "the weights must stay finite, however: they did not in call "
+                f"{self.n_iter_ + 1} of partial_fit, and what was learned before is kept; lower "
+                f"learning_rate_init={self.learning_rate_init!r} and start anew"
+            ) from error
+        members = range(len(losses))
+        self._set_networks([self._online.export(k).cpu() for k in members])
         self.t_ += len(rows)
         self.n_iter_ += 1
         self.loss_ = float(np.mean(losses))

@@ -111,6 +111,7 @@ def prepare(
     sample_weight: Any,
     class_weight: Mapping[int, float] | Literal["balanced"] | None,
     members: int,
+    rows: Sequence[Tensor] | None,
     left_out: Sequence[Tensor] | None,
 ) -> Data:
     """Check training data and bring them to the device."""
@@ -122,13 +123,18 @@ def prepare(
         by_class = class_weights(class_weight, class_counts(y_given, loss, sizes[-1]))
         weights = of_classes(weights, by_class, y_given)
     everything = torch.arange(len(inputs))
-    rows = [everything] * members
-    if left_out is not None:
-        rows = []
-        for out in left_out:
-            kept = torch.ones(len(inputs), dtype=torch.bool)
-            kept[out] = False
-            rows.append(everything[kept])
+    if rows is None:
+        rows = [everything] * members
+        if left_out is not None:
+            rows = [everything[_others(out, len(inputs))] for out in left_out]
+    elif left_out is not None:
+        for member, (own, out) in enumerate(zip(rows, left_out, strict=True)):
+            both = int((~_others(out, len(inputs))[own]).sum())
+            if both:
+                raise DomainError(
+                    "rows must not be validated on too, however: member "
+                    f"{member} has {both} rows in both; take them out of rows"
+                )
     for member, own in enumerate(rows):
         if not len(own):
             raise DomainError(
@@ -141,7 +147,14 @@ def prepare(
                 f"member {member} are"
             )
     scaled = None if weights is None else weights.to(device=device, dtype=dtype)
-    return Data(Block(inputs, targets, scaled, rows), y_given.to(device))
+    return Data(Block(inputs, targets, scaled, list(rows)), y_given.to(device))
+
+
+def _others(rows: Tensor, count: int) -> Tensor:
+    """Return the mask of all rows but these."""
+    mask = torch.ones(count, dtype=torch.bool)
+    mask[rows] = False
+    return mask
 
 
 def fingerprint(parts: Sequence[Tensor | Mapped], value: int = 0) -> int:

@@ -13,7 +13,7 @@ from selfnorm.errors import DomainError
 from selfnorm.train._checks import check_choice, check_count, check_number
 from selfnorm.train._losses import Binary, Loss, Softmax
 
-__all__ = ["EarlyStopping"]
+__all__ = ["EarlyStopping", "Metric"]
 
 Metric = Callable[[Tensor, Tensor], float]
 

@@ -9,15 +9,21 @@ from torch import Tensor
 
 from selfnorm.errors import DomainError
 from selfnorm.train._data import Data, fingerprint, prepare
-from selfnorm.train._held import Held, hold, left_out_rows
+from selfnorm.train._held import Held, hold, left_out_rows, rows_of_members
 from selfnorm.train._settings import Settings
 from selfnorm.train._stream import Stream, is_stream, joined
 
-__all__ = ["checksum_of", "take_in"]
+__all__ = ["checksum_of", "load_rows", "take_in"]
 
 
 def take_in(
-    settings: Settings, X: Any, y: Any, sample_weight: Any, class_weight: Any, validation: Any
+    settings: Settings,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    class_weight: Any,
+    validation: Any,
+    rows: Any,
 ) -> tuple[Data | Stream, Held | None]:
     """Return the rows to train on and those to validate on."""
     sizes, dtype = settings.architecture.sizes, settings.architecture.dtype
@@ -29,6 +35,11 @@ def take_in(
                 "weights of rows that come in batches must come with them, as (X, y, weights), "
                 "however: sample_weight was given"
             )
+        if rows is not None:
+            raise DomainError(
+                "rows that come in batches are for all members, however: rows was given; put the "
+                "rows into an array, which may be a numpy.memmap"
+            )
         data: Data | Stream = Stream(X, settings, class_weight)
         left_out = None
     else:
@@ -37,25 +48,19 @@ def take_in(
                 f"y must be given with an array X, however: y=None and X is a {type(X).__name__}; "
                 "only an iterable of batches (X, y) has it inside"
             )
-        rows = len(X) if hasattr(X, "__len__") else 0
-        left_out = None if apart else left_out_rows(validation, rows, settings.members)
-        if settings.shuffle == "shared" and isinstance(validation, list) and left_out is not None:
+        count = len(X) if hasattr(X, "__len__") else 0
+        left_out = None if apart else left_out_rows(validation, count, settings.members)
+        of_each = isinstance(validation, list) and left_out is not None
+        if settings.shuffle == "shared" and (of_each or rows is not None):
             raise DomainError(
-                "members that share their batches must have the same rows, however: validation "
-                "lists rows for each member; take shuffle='member' or one array of rows"
+                "members that share their batches must have the same rows, however: "
+                f"{'validation' if rows is None else 'rows'} lists rows for each member; take "
+                "shuffle='member' or one array of rows"
             )
-        data = prepare(
-            X,
-            y,
-            settings.loss,
-            sizes=sizes,
-            dtype=dtype,
-            device=settings.device,
-            sample_weight=sample_weight,
-            class_weight=class_weight,
-            members=settings.members,
-            left_out=left_out,
-        )
+        own = None
+        if rows is not None:
+            own = rows_of_members("rows", rows, count, settings.members)
+        data = load_rows(settings, X, y, sample_weight, class_weight, own, left_out)
     held = None
     if apart:
         held = hold(*apart, settings.loss, sizes, dtype, settings.device)
@@ -67,6 +72,31 @@ def take_in(
             "(X, y) or row numbers"
         )
     return data, held
+
+
+def load_rows(
+    settings: Settings,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    class_weight: Any = None,
+    rows: list[Tensor] | None = None,
+    left_out: list[Tensor] | None = None,
+) -> Data:
+    """Return arrays as `Data`: each member's rows, or all but those that are left out."""
+    return prepare(
+        X,
+        y,
+        settings.loss,
+        sizes=settings.architecture.sizes,
+        dtype=settings.architecture.dtype,
+        device=settings.device,
+        sample_weight=sample_weight,
+        class_weight=class_weight,
+        members=settings.members,
+        rows=rows,
+        left_out=left_out,
+    )
 
 
 def _apart(validation: Any, streamed: bool) -> tuple[Any, Any] | None:

@@ -28,12 +28,17 @@ class EpochRecord:
     validation_loss : tuple of (float or None) or None
         Mean loss on the held-out rows, unweighted and without dropout; None without such rows.
     metric : tuple of (float or None) or None
-        What early stopping looks at; equal to ``validation_loss`` unless another was asked for.
+        What early stopping looks at, or the metric that was asked for without it; else equal to
+        ``validation_loss``.
     rate : tuple of (float or None)
         Learning rate of the last step.
     moments : tuple or None
         If asked for, ``moments[member][layer]`` is (mean, variance) of what hidden layer ``layer``
         gave for the last batch of the epoch, dropout included.
+    weight_sums : tuple or None
+        If moments are asked for, ``weight_sums[member][layer]`` is the mean over the units of
+        layer ``layer``, the last one included, of (the sum of a unit's weights, the sum of their
+        squares), after the epoch.
     """
 
     epoch: int
@@ -45,6 +50,7 @@ class EpochRecord:
     metric: tuple[float | None, ...] | None
     rate: PerMember
     moments: tuple[tuple[tuple[float, float], ...] | None, ...] | None
+    weight_sums: tuple[tuple[tuple[float, float], ...] | None, ...] | None = None
 
 
 Callback = Callable[[EpochRecord], object]

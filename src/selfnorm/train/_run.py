@@ -166,7 +166,7 @@ class Run:
         )
         self._validation = None
         if self._held is not None:
-            self._validation = Validation(self._held, network, members, settings.early_stopping)
+            self._validation = Validation(self._held, network, members, settings.watched)
         shape = (self._batches.steps, len(members))
         self._log = torch.zeros(shape, dtype=network.parameters.dtype, device=settings.device)
 
@@ -345,6 +345,7 @@ class Run:
             metric=None if measured is None else self._spread(group, measured[1]),
             rate=self._spread(group, [rate * factor for rate in group.flow.rates]),
             moments=self._moments(group) if settings.moments else None,
+            weight_sums=self._weight_sums(group) if settings.moments else None,
         )
         self._history.append(record)
         self._epoch, self._step = number, 0
@@ -361,8 +362,7 @@ class Run:
             elif member.watch(settings.early_stopping, value, number):
                 member.weights = group.network.layout.member(group.best, position)
             if isinstance(settings.schedule, Plateau):
-                stopping = settings.early_stopping
-                larger = stopping is not None and stopping.mode == "max"
+                larger = settings.watched is not None and settings.watched.mode == "max"
                 changed |= member.slow_down(settings.schedule, value, larger)
             if member.stopped is not None:
                 stopped.append(position)
@@ -391,6 +391,16 @@ class Run:
         for position, m in enumerate(group.members):
             own = hidden if group.network.members == 1 else [h[position] for h in hidden]
             found[m] = tuple((float(h.mean()), float(h.var(correction=0))) for h in own)
+        return tuple(found.get(m) for m in range(self.settings.members))
+
+    def _weight_sums(self, group: Group) -> tuple[tuple[tuple[float, float], ...] | None, ...]:
+        weights, _ = group.network.weights_of(group.network.parameters)
+        found: dict[int, tuple[tuple[float, float], ...]] = {}
+        for position, m in enumerate(group.members):
+            own = weights if group.network.members == 1 else [w[position] for w in weights]
+            found[m] = tuple(
+                (float(w.sum()) / len(w), float(w.square().sum()) / len(w)) for w in own
+            )
         return tuple(found.get(m) for m in range(self.settings.members))
 
     # ---- results ----------------------------------------------------------------------------

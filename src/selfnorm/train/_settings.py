@@ -14,7 +14,7 @@ from selfnorm.errors import DomainError
 from selfnorm.train._architecture import Architecture
 from selfnorm.train._checkpoint import Checkpoint
 from selfnorm.train._checks import check_choice, check_count, check_number, per_member
-from selfnorm.train._early_stopping import EarlyStopping
+from selfnorm.train._early_stopping import EarlyStopping, Metric
 from selfnorm.train._losses import Loss
 from selfnorm.train._optimizers import SGD, AdamW, Optimizer
 from selfnorm.train._records import Callback
@@ -49,6 +49,7 @@ class Settings:
     dropout: tuple[float, ...]
     clip_norm: float | None
     early_stopping: EarlyStopping | None
+    metric: Literal["loss", "accuracy"] | Metric | None
     average: float | None
     shuffle: Literal["member", "shared"]
     on_divergence: Literal["raise", "stop", "halve"]
@@ -85,8 +86,13 @@ class Settings:
         if self.shuffle_rows is not None:
             check_count("shuffle_rows", self.shuffle_rows, 1)
         check_choice("distributed", self.distributed, ("auto", "off"))
-        if self.early_stopping is not None:
-            self.early_stopping.check(self.loss)
+        if self.early_stopping is not None and self.metric is not None:
+            raise DomainError(
+                "the metric must be that of early stopping where there is one, however: "
+                f"metric={self.metric!r}; give it to EarlyStopping"
+            )
+        if self.watched is not None:
+            self.watched.check(self.loss)
         for name in ("lr", "weight_decay", "momentum"):
             per_member(name, getattr(self.optimizer, name, 0.0), self.members)
         for callback in self.callbacks:
@@ -96,6 +102,13 @@ class Settings:
             raise DomainError(
                 f"cuda_graph needs a CUDA device, however: device={self.device}; leave it False"
             )
+
+    @property
+    def watched(self) -> EarlyStopping | None:
+        """What is measured on held-out rows beside the loss, and which way is better."""
+        if self.metric is None:
+            return self.early_stopping
+        return EarlyStopping(metric=self.metric)
 
     def identity(self) -> dict[str, str]:
         """Return as text what must be the same for a training to be resumed."""

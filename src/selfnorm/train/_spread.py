@@ -200,7 +200,7 @@ def _record(records: Sequence[EpochRecord | None], sizes: Sequence[int]) -> Epoc
             found += [None] * size if record is None else getattr(record, name)
         return tuple(found)
 
-    names = ("loss", "validation_loss", "metric", "rate", "moments")
+    names = ("loss", "validation_loss", "metric", "rate", "moments", "weight_sums")
     return EpochRecord(
         epoch=running[0].epoch,
         epochs=running[0].epochs,

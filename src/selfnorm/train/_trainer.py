@@ -17,11 +17,12 @@ from selfnorm.train._architecture import Architecture, architecture_of, flatten,
 from selfnorm.train._arrays import check_inputs
 from selfnorm.train._checkpoint import Checkpoint, load, refuse_to_overwrite
 from selfnorm.train._checks import check_count, per_member
-from selfnorm.train._early_stopping import EarlyStopping
-from selfnorm.train._intake import checksum_of, take_in
+from selfnorm.train._early_stopping import EarlyStopping, Metric
+from selfnorm.train._intake import checksum_of, load_rows, take_in
 from selfnorm.train._losses import Loss, as_loss
 from selfnorm.train._network import Network
 from selfnorm.train._optimizers import AdamW, Optimizer
+from selfnorm.train._passes import Passes
 from selfnorm.train._progress import bar
 from selfnorm.train._ranks import Ranks
 from selfnorm.train._records import Callback, Result
@@ -64,6 +65,9 @@ class Trainer:
         Each member's gradient is scaled down to this Euclidean norm where it is longer.
     early_stopping : EarlyStopping, optional
         When members stop; each keeps its best weights. Needs validation rows.
+    metric : {"loss", "accuracy"} or callable, optional
+        What records report of validation rows without early stopping; as in `EarlyStopping`, to
+        which it must be given where there is one. Default: the loss.
     average : float, optional
         Decay d in (0, 1) of a moving average of the weights, which then are evaluated and handed
         out. Step k (from 1) takes the average a fraction max(1 - d, 1/k) of the way to the weights.
@@ -86,7 +90,7 @@ class Trainer:
     device : torch.device, optional
         Where to train. Default: the model's device; the CPU for an `Architecture`.
     moments : bool
-        Whether records have the moments of each hidden layer.
+        Whether records have the moments of each hidden layer and the weight sums of all.
     cuda_graph : bool
         On a CUDA device, capture a step's products and activations into a CUDA graph. Not tested on
         a GPU yet.
@@ -144,6 +148,7 @@ class Trainer:
         dropout: float | Sequence[float] | None = None,
         clip_norm: float | None = None,
         early_stopping: EarlyStopping | None = None,
+        metric: Literal["loss", "accuracy"] | Metric | None = None,
         average: float | None = None,
         shuffle: Literal["member", "shared"] = "member",
         on_divergence: Literal["raise", "stop", "halve"] = "raise",
@@ -181,6 +186,7 @@ class Trainer:
             dropout=per_member("dropout", dropout, members),
             clip_norm=clip_norm,
             early_stopping=early_stopping,
+            metric=metric,
             average=average,
             shuffle=shuffle,
             on_divergence=on_divergence,
@@ -196,6 +202,7 @@ class Trainer:
         )
         self._resumed: tuple[Path, dict[str, Any]] | None = None
         self._weights: list[Tensor] = []
+        self._passes: Passes | None = None
 
     # ---- training ---------------------------------------------------------------------------
 
@@ -234,6 +241,7 @@ class Trainer:
         sample_weight: Any = None,
         class_weight: Mapping[int, float] | Literal["balanced"] | None = None,
         validation: Any = None,
+        rows: Sequence[Any] | None = None,
     ) -> Result:
         """Train from the beginning, or from the checkpoint that was loaded.
 
@@ -254,6 +262,10 @@ class Trainer:
             A tuple (X, y), or row numbers (or a mask) that are held out from training and
             validated on: one array for all members, or a list with an array for each. Or an
             iterable of batches, which are kept in memory.
+        rows : sequence of array-like, optional
+            For each member the numbers (or a mask) of the rows that it is trained on. Default: all
+            that are not held out. Members of different folds or bootstrap samples train together
+            so.
 
         Returns
         -------
@@ -277,7 +289,7 @@ class Trainer:
         ranks = Ranks.find(settings.distributed, settings.device)
         ranks.first(partial(refuse_to_overwrite, settings.checkpoint, self._resumed))
         with ranks.together():
-            data, held = take_in(settings, X, y, sample_weight, class_weight, validation)
+            data, held = take_in(settings, X, y, sample_weight, class_weight, validation, rows)
             keep = settings.checkpoint is not None or self._resumed is not None or ranks.size > 1
             checksum = checksum_of(data, held) if keep else ""
             run = Run(settings, data, held, checksum, self._start, ranks)
@@ -292,9 +304,44 @@ class Trainer:
         mine = ranks.rank == 0
         with bar(settings.epochs, settings.progress if mine else False) as (show, tick):
             result = run.train((show, *settings.callbacks) if mine else (), tick)
-        self._resumed = None
+        self._resumed = self._passes = None
         self._weights = run.weights()
         return result
+
+    def partial_fit(self, X: Any, y: Any, *, sample_weight: Any = None) -> tuple[float, ...]:
+        """Pass over these rows once; the optimiser's state is kept for the next call.
+
+        The first call goes on from the trained weights, if there are such, else from the initial
+        ones. The rate is the optimiser's throughout. Validation, early stopping, averages,
+        callbacks and checkpoints belong to `fit`.
+
+        Parameters
+        ----------
+        X : array-like
+            Shape (n, features), finite.
+        y : array-like
+            Shape (n,) or (n, columns): what the loss takes.
+        sample_weight : array-like, optional
+            Shape (n,), 0 or more; scaled to mean 1 over these rows.
+
+        Returns
+        -------
+        tuple of float
+            Each member's mean loss during the pass.
+
+        Raises
+        ------
+        DomainError
+            If data or weights are not of the form the loss takes, or not finite.
+        ConvergenceError
+            If parameters become infinite or NaN; what was learned before the call is kept.
+        """
+        data = load_rows(self._settings, X, y, sample_weight)
+        if self._passes is None:
+            self._passes = Passes(self._settings, self._weights or list(self._start()))
+        losses = self._passes.learn(data)
+        self._weights = self._passes.weights()
+        return losses
 
     def _start(self) -> Iterator[Tensor]:
         """Yield each member's initial parameters."""

@@ -1,0 +1,170 @@
+"""The linter: which known faults a network has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from selfnorm.diagnosis import _rules_order, _rules_size, _rules_weights
+from selfnorm.diagnosis._arguments import as_arguments, guesses
+from selfnorm.diagnosis._context import Context
+from selfnorm.diagnosis._graph import Graph
+from selfnorm.diagnosis._records import Finding, finding, sorted_findings
+from selfnorm.diagnosis._state import unchanged
+from selfnorm.diagnosis._symbolic import by_registration, symbolically
+from selfnorm.diagnosis._trace import tensors_in, trace
+from selfnorm.errors import DataError, DomainError
+
+__all__ = ["check", "check_model", "context_of"]
+
+_Rule = Callable[[Context], Iterator[Finding]]
+_RULES: Final[tuple[_Rule, ...]] = (
+    _rules_weights.initialisation,
+    _rules_weights.activation_constants,
+    _rules_order.plain_dropout,
+    _rules_order.alpha_dropout,
+    _rules_order.normalisation,
+    _rules_order.residual,
+    _rules_order.low_precision,
+    _rules_order.padding,
+    _rules_order.pooling,
+    _rules_size.input_moments,
+    _rules_size.depth,
+    _rules_size.width,
+    _rules_size.optimizer,
+)
+_ROWS: Final = 256  # of a user's batch, for moments of the input
+_IMAGES: Final = 8
+
+
+def check(model: nn.Module, x: Any = None, *, optimizer: Any = None) -> list[Finding]:
+    """Find the faults that keep a network from normalising itself.
+
+    The operations are found by running the model once (on ``x``, or on a made-up input of the first
+    layer's shape), so that functional calls and sums are seen; where it cannot be run, by tracing
+    it symbolically, or by its list of modules. Then each rule of :data:`RULES` looks at them and
+    at the weights. Networks without SELU have no findings but for alpha dropout.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Any network, with or without self-normalizing parts; on any device, "meta" too.
+    x : torch.Tensor, array, tuple or dict, optional
+        One batch, as the model takes it: a tuple is several arguments, a dict keyword arguments.
+        With it the input's mean and variance are checked as well.
+    optimizer : torch.optim.Optimizer, optional
+        Its weight decay is checked too.
+
+    Returns
+    -------
+    list of Finding
+        The most decisive first; empty for a healthy network.
+
+    Raises
+    ------
+    DomainError
+        If ``model`` is not a module.
+    DataError
+        If the model raises an exception on ``x``.
+
+    Notes
+    -----
+    The model is left exactly as it was: modes, buffers, gradients, hooks and the state of random
+    numbers. Weights that were trained are not taken for a bad initialisation: they are told of
+    only where theory predicts variances below 0.01 or above 100 for them.
+
+    References
+    ----------
+    Klambauer, Unterthiner, Mayr, Hochreiter, "Self-Normalizing Neural Networks", NeurIPS 2017,
+    arXiv:1706.02515.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from selfnorm.diagnosis import check
+    >>> layers = [torch.nn.Linear(20, 64), torch.nn.SELU(), torch.nn.Dropout(0.2)]
+    >>> net = torch.nn.Sequential(*layers, torch.nn.Linear(64, 64), torch.nn.SELU())
+    >>> for found in check(net):
+    ...     print(found.code, "|", found.place, "|", found.fix)
+    default-init | 0, 3 | selfnorm.init.initialize_(model)
+    plain-dropout | 2 | model.set_submodule('2', selfnorm.nn.AlphaDropout(0.2))
+    """
+    if not isinstance(model, nn.Module):
+        raise DomainError(
+            f"model must be a torch.nn.Module, however: a {type(model).__name__} came; pass the "
+            "network itself, not its class and not its output"
+        )
+    return check_model(context_of(model, x, optimizer))
+
+
+def check_model(context: Context) -> list[Finding]:
+    """Apply all rules."""
+    found = [one for rule in _RULES for one in rule(context)]
+    if context.graph.source == "registration" and context.selus:
+        found.append(
+            finding(
+                "could-not-run",
+                "",
+                "No input could be made up for the model and it cannot be traced symbolically: "
+                "only its modules were looked at, in the order in which they were registered.",
+                "selfnorm.check(model, x)",
+            )
+        )
+    return sorted_findings(found)
+
+
+def context_of(model: nn.Module, x: Any = None, optimizer: Any = None) -> Context:
+    """Find a model's operations, on a batch if there is one."""
+    with unchanged(model):
+        if x is None:
+            return Context(model, _found_without(model), (), optimizer)
+        args, kwargs = as_arguments(model, x, _ROWS)
+        if any(t.dim() > 2 and t.numel() > 1 << 20 for t in tensors_in((args, kwargs))):
+            args, kwargs = as_arguments(model, x, _IMAGES)
+        inputs = [t.clone() for t in tensors_in((args, kwargs))]
+        return Context(model, _ran(model, args, kwargs, user=True), inputs, optimizer)
+
+
+def _ran(model: nn.Module, args: Any, kwargs: Any, *, user: bool) -> Graph:
+    """Run in training mode, where dropout is on; in evaluation mode if that fails."""
+    model.train()
+    saved = [torch.clone(t) for t in tensors_in((args, kwargs))]
+    try:
+        return trace(model, args, kwargs)
+    except Exception:  # noqa: BLE001 - the model is anybody's code
+        # A batch norm of one row, a detector that wants targets in training.
+        for tensor, value in zip(tensors_in((args, kwargs)), saved, strict=True):
+            tensor.copy_(value)
+    model.eval()
+    try:
+        return trace(model, args, kwargs)
+    except Exception as error:
+        if not user:
+            raise
+        shapes = [tuple(t.shape) for t in saved]
+        raise DataError(
+            f"the model must run on x, however: {type(error).__name__}: {error} (shapes {shapes}); "
+            "give x as the model takes it: a tuple is several arguments, a dict keyword arguments"
+        ) from error
+
+
+def _found_without(model: nn.Module) -> Graph:
+    if not _may_concern(model):
+        return Graph([], "run")
+    for args in guesses(model):
+        try:
+            return _ran(model, args, {}, user=False)
+        except Exception:  # noqa: BLE001, S112 - a wrong guess; the next one may fit
+            continue
+    try:
+        return symbolically(model)
+    except Exception:  # noqa: BLE001 - symbols do not fit all code
+        return by_registration(model)
+
+
+def _may_concern(model: nn.Module) -> bool:
+    """Tell whether there is anything to run; a model of no layers has no faults."""
+    return any(True for _ in model.children()) or any(True for _ in model.parameters())

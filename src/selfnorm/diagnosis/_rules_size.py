@@ -1,0 +1,252 @@
+"""Rules on depth, width, the input and the optimizer."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from selfnorm import theory
+from selfnorm.diagnosis._context import Context, fixed_point_of, join_places
+from selfnorm.diagnosis._graph import Op
+from selfnorm.diagnosis._records import Finding, finding
+from selfnorm.diagnosis._rules_order import replace_fix
+
+__all__ = ["depth", "input_moments", "optimizer", "width"]
+
+# Squared gradients over the whole depth; 50 SELUs give 32, and train.
+_GRADIENT: Final = 100.0
+# Standard error of the variance, in units of the variance, beyond which "about 1" is luck.
+_FLUCTUATION: Final = 0.5
+_LEAST_LAYERS: Final = 3
+# Beyond these the moments of an input are not "mean 0 and variance 1": a quarter of the way to
+# where the certified box [-.1, .2] x [.39, 2.3] ends would be pedantic, twice it is not.
+_MEAN: Final = 0.3
+_VAR: Final = (0.4, 2.5)
+_SPARSE: Final = 0.95
+_BINARY: Final = 0.75
+_STEPS: Final = 10_000
+_STANDARDISE: Final = "x = (x - x_train.mean(0)) / x_train.std(0).clamp_min(1e-6)"
+
+
+def depth(context: Context) -> Iterator[Finding]:
+    """Yield a depth at which gradients grow or fade by much."""
+    if context.attends or not context.selus:
+        return
+    factor = _gradient_factor(context)
+    count = max(context.free_depth)
+    if 1.0 / _GRADIENT <= factor <= _GRADIENT:
+        return
+    last = context.selus[-1]
+    if factor > 1.0:
+        var = float(theory.match_depth(count).var)
+        words = f"{count} SELUs in a row multiply squared gradients by {factor:.3g}."
+        new = f"selfnorm.nn.SELU.for_depth({count})"
+        fix = f"{_everywhere(context, context.selus, new)}  # inputs times {math.sqrt(var):.3g}"
+    else:
+        words = f"{count} SELUs with alpha dropout multiply squared gradients by {factor:.3g}."
+        # The rate at which the growth by SELU and the decay by dropout cancel.
+        rate = float(theory.gradient_neutral_dropout())
+        ops = [op for op in context.graph.of("alpha_dropout") if op.facts.get("p")]
+        fix = _everywhere(context, ops, f"selfnorm.nn.AlphaDropout({rate:.3g})")
+    yield finding("too-deep", last.place, words, fix, depth=count, gradient_factor=factor)
+
+
+def _everywhere(context: Context, ops: list[Op], new: str) -> str:
+    if ops and all(op.by_module for op in ops):
+        modules = dict(context.model.named_modules())
+        kinds = {type(modules.get(op.place)).__name__ for op in ops}
+        if kinds <= {"SELU", "AlphaDropout"}:
+            return replace_fix(context, ops, new)
+    return new
+
+
+def _gradient_factor(context: Context) -> float:
+    """Multiply the factors of squared gradients along the longest path of SELUs."""
+    log = [0.0] * len(context.graph.ops)
+    skipped = any(op.kind == "add" for op in context.graph.ops)
+    for op in context.graph.ops:
+        best = max((log[k] for k in op.inputs if k >= 0), key=abs, default=0.0)
+        if op.kind in ("norm", "recurrent"):
+            best = 0.0
+        gain = 0.0
+        if op.kind == "activation" and op.name == "selu":
+            gain = math.log(_gain(op.facts["alpha"], op.facts["scale"], op.facts.get("p") or 0.0))
+        elif op.kind == "alpha_dropout" and op.facts.get("training") and op.facts.get("p"):
+            before = context.last_activation(op)
+            if before and before[0].name == "selu" and op.facts["p"] < 1.0:
+                alpha, scale = before[0].facts["alpha"], before[0].facts["scale"]
+                gain = math.log(_gain(alpha, scale, op.facts["p"]) / _gain(alpha, scale, 0.0))
+        log[op.index] = best + gain
+    if skipped and any(op.kind == "add" and len(set(op.inputs)) == 2 for op in context.graph.ops):
+        return 1.0  # skip connections carry gradients past the SELUs
+    return math.exp(max(-700.0, min(700.0, max(log, key=abs))))
+
+
+@functools.lru_cache(maxsize=256)
+def _gain(alpha: float, scale: float, p: float) -> float:
+    point = fixed_point_of(alpha, scale) or (0.0, 1.0)
+    act = theory.activation("selu", alpha=alpha, scale=scale)
+    return float(theory.gradient_gain(act, *point, dropout=min(p, 0.999)))
+
+
+def width(context: Context) -> Iterator[Finding]:
+    """Yield a network most of whose SELU layers are so narrow that moments are luck."""
+    layers = [op for op in context.selu_layers if _units(context, op) and not _is_conv(op)]
+    if len(layers) < _LEAST_LAYERS or context.attends:
+        return
+    narrow = [op for op in layers if _fluctuation(_units(context, op)) > _FLUCTUATION]
+    if 2 * len(narrow) <= len(layers):
+        return
+    least = min(_units(context, op) for op in narrow)
+    error = _fluctuation(least)
+    needed = 1 << math.ceil(math.log2(least * (error / 0.2) ** 2))
+    yield finding(
+        "narrow-layers",
+        join_places(op.place for op in narrow),
+        f"{len(narrow)} of {len(layers)} SELU layers are narrow, down to {least} units: the "
+        f"variance of a row differs from 1 by {error:.2g} (standard error) by chance alone.",
+        f"use a width of {needed} or more",
+        units=least,
+        standard_error=error,
+        count=len(narrow),
+    )
+
+
+def _units(context: Context, op: Op) -> int:
+    facts = context.weights(op)
+    return facts.units if facts is not None else 0
+
+
+def _is_conv(op: Op) -> bool:
+    return "kernel" in op.facts  # its units are many places too
+
+
+@functools.lru_cache(maxsize=256)
+def _fluctuation(units: int) -> float:
+    """Return the standard error of the variance over units, deep in a network of this width."""
+    if units < 2:
+        return math.inf
+    return _unit_fluctuation() / math.sqrt(units)
+
+
+@functools.lru_cache(maxsize=1)
+def _unit_fluctuation() -> float:
+    path = theory.predict([theory.Layer("selu")] * 8, 0.0, 1.0, width=256)
+    assert path.var_se is not None
+    return float(path.var_se[-1]) * math.sqrt(256.0)
+
+
+# ---- the input --------------------------------------------------------------------------------
+
+
+def input_moments(context: Context) -> Iterator[Finding]:
+    """Yield an input that is not standardised, or nearly all one value."""
+    if not context.inputs or not context.selus:
+        return
+    sparse = [t for t in context.inputs if _is_sparse(t)]
+    first = [op for op in context.selu_layers if _is_first(context, op)]
+    if sparse and first:
+        share = _share_of_most_common(sparse[0])
+        yield finding(
+            "sparse-input",
+            join_places(op.place for op in first),
+            f"{share:.1%} of the input's values are one and the same.",
+            f"{_STANDARDISE}  # or torch.nn.Embedding for categories",
+            share=share,
+        )
+        return
+    for op in first:
+        mean, var = op.facts.get("in_mean"), op.facts.get("in_var")
+        if mean is None or var is None:
+            continue
+        rows = int((op.facts.get("in_shape") or (1,))[0])
+        target = _target(context, op)
+        mean, var = mean / math.sqrt(target), var / target
+        # The mean of few rows strays: three standard errors, taking a row's values as dependent.
+        strayed = 3.0 * math.sqrt(max(var, 1.0) / max(rows, 1)) if rows < 30 else 0.0
+        low, high = _VAR
+        if rows < 30:
+            low, high = low / 2.0, high * 2.0
+        if math.isfinite(var) and abs(mean) <= _MEAN + strayed and low <= var <= high:
+            continue
+        yield finding(
+            "input-not-standardised",
+            op.place,
+            f"What reaches the first layer has mean {op.facts['in_mean']:.3g} and variance "
+            f"{op.facts['in_var']:.3g}, where mean 0 and variance {target:.3g} are needed.",
+            _STANDARDISE,
+            mean=float(op.facts["in_mean"]),
+            var=float(op.facts["in_var"]),
+        )
+        return
+
+
+def _target(context: Context, op: Op) -> float:
+    selu = context.next_selu(op)
+    if selu is None:
+        return 1.0
+    point = fixed_point_of(selu.facts["alpha"], selu.facts["scale"])
+    return point[1] if point is not None and point[1] > 0.0 else 1.0
+
+
+def _is_first(context: Context, op: Op) -> bool:
+    return any(
+        before is None and "norm" not in passed for before, passed in context.graph.before(op)
+    )
+
+
+def _is_sparse(x: Tensor) -> bool:
+    if not x.is_floating_point() or x.is_meta or x.dim() < 2 or x.dim() > 3 or x.shape[-1] < 4:
+        return False
+    share = _share_of_most_common(x)
+    binary = torch.unique(x.detach().reshape(-1)[:100_000]).numel() <= 2
+    return share >= (_BINARY if binary else _SPARSE)
+
+
+def _share_of_most_common(x: Tensor) -> float:
+    flat = x.detach().reshape(-1)[:100_000].float().cpu()
+    _, counts = torch.unique(flat, return_counts=True)
+    return float(counts.max()) / flat.numel()
+
+
+# ---- the optimizer ----------------------------------------------------------------------------
+
+
+def optimizer(context: Context) -> Iterator[Finding]:
+    """Yield weight decay that pulls weights out of SELU's range within some thousand steps."""
+    groups = getattr(context.optimizer, "param_groups", None)
+    if not groups or not context.selu_layers:
+        return
+    weights = {id(op.facts.get("weight")): op for op in context.selu_layers}
+    low = _low()
+    for group in groups:
+        decay = float(group.get("weight_decay") or 0.0)
+        rate = float(group.get("lr") or 0.0)
+        ops = [weights[id(p)] for p in group["params"] if id(p) in weights]
+        if not ops or decay <= 0.0 or rate <= 0.0:
+            continue
+        # Sums of squares fall like exp(-2 lr decay step) where the gradient does not hold them.
+        steps = math.log(1.0 / low) / (2.0 * rate * decay)
+        if steps >= 10 * _STEPS:
+            continue
+        yield finding(
+            "weight-decay-drift",
+            join_places(op.place for op in ops),
+            f"weight_decay={decay:g} at lr={rate:g} would take a unit's squared weights from 1 to "
+            f"{low:.3g}, below which SELU no longer holds the variance, in {steps:,.0f} steps.",
+            f"optimizer.param_groups[{groups.index(group)}]['weight_decay'] = 0.0",
+            severity=None if steps < _STEPS else "note",
+            weight_decay=decay,
+            lr=rate,
+            steps=round(steps),
+        )
+
+
+def _low() -> float:
+    found: Any = theory.weight_scale_range("selu")
+    return float(found.low)

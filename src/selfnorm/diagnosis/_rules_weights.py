@@ -1,0 +1,319 @@
+"""Rules on weights: initialisation, scale, drift."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from torch import nn
+
+from selfnorm import theory
+from selfnorm.diagnosis._context import Context, code_path, join_places, scale_range
+from selfnorm.diagnosis._graph import Op
+from selfnorm.diagnosis._records import Finding, finding
+from selfnorm.diagnosis._weights import TRUNCATED_VAR, WeightFacts
+
+__all__ = ["activation_constants", "initialisation", "looks_drawn"]
+
+# A network of trained weights is told of when the variance that theory predicts for it leaves
+# this range somewhere: the next layer then sees little but a constant, or SELU's two lines.
+_FAINT: Final = 1e-2
+_LOUD: Final = 1e2
+_ENOUGH: Final = 64  # weights by which a distribution can be told
+
+
+class _Known(NamedTuple):
+    """An initialisation that people use by name."""
+
+    code: str
+    tau: float
+    shapes: tuple[str, ...]
+    words: str
+
+
+# Sums of squares: fan_in times the variance. He: 2/fan_in. Uniform in ±1/sqrt(fan_in): 1/3.
+_KNOWN: Final = (
+    _Known("default-init", 1.0 / 3.0, ("uniform",), "PyTorch's default initialisation"),
+    _Known(
+        "gain-three-quarters",
+        9.0 / 16.0,
+        ("normal", "uniform"),
+        "gain 3/4, which is calculate_gain('selu')",
+    ),
+    _Known("he-init", 2.0, ("normal", "uniform", "truncated"), "He initialisation"),
+    _Known(
+        "truncated-init",
+        TRUNCATED_VAR,
+        ("truncated",),
+        "a truncated normal whose variance was not corrected",
+    ),
+)
+
+
+def initialisation(context: Context) -> Iterator[Finding]:
+    """Yield what is wrong with the weights of the layers before SELUs."""
+    rows = [
+        (op, facts)
+        for op in context.selu_layers
+        if (facts := context.weights(op)) is not None and not _exempt(context, op)
+    ]
+    broken = [op for op, facts in rows if not facts.finite]
+    if broken:
+        yield finding(
+            "not-finite",
+            join_places(op.place for op in broken),
+            f"{_count(broken)} infinite weights or weights that are not numbers.",
+            "load the last checkpoint before this happened, and lower the learning rate",
+            layers=len(broken),
+        )
+    rows = [(op, facts) for op, facts in rows if facts.finite]
+    sure = {known.code: [op for op, facts in rows if _is(known, facts)] for known in _KNOWN}
+    faulty: set[int] = set()
+    for known in _KNOWN:
+        if sure[known.code]:
+            # Beside a layer that is beyond doubt, one too small to tell alone counts as well.
+            found = [(op, facts) for op, facts in rows if _may_be(known, facts)]
+            found = [(op, facts) for op, facts in found if op.index not in faulty]
+            faulty |= {op.index for op, _ in found}
+            yield _named(context, known, found)
+    rest = [(op, facts) for op, facts in rows if op.index not in faulty]
+    yield from _unnamed(context, rest, bool(faulty))
+
+
+def activation_constants(context: Context) -> Iterator[Finding]:
+    """Yield SELUs whose constants have no attracting fixed point of positive variance."""
+    for op in context.selus:
+        alpha, scale = op.facts["alpha"], op.facts["scale"]
+        if scale_range(alpha, scale) is None:
+            yield finding(
+                "activation-constants",
+                op.place,
+                f"alpha={alpha:.6g} and scale={scale:.6g} have no attracting fixed point.",
+                f"{code_path(op.place)} = selfnorm.nn.SELU()",
+                alpha=alpha,
+                scale=scale,
+            )
+
+
+def _exempt(context: Context, op: Op) -> bool:
+    """Tell layers in which the scale of the weights does no harm.
+
+    Between two normalisations (a transformer's feed-forward part) one SELU has no depth over which
+    a variance could die out.
+    """
+    selu = context.next_selu(op)
+    if selu is None:
+        return True
+    if not context.attends:
+        return False
+    return context.free_depth[selu.index] <= 1
+
+
+def _is(known: _Known, facts: WeightFacts) -> bool:
+    """Tell beyond doubt: near the known sum of squares, nearer than to any other, not near 1."""
+    if not _may_be(known, facts) or facts.is_near(1.0):
+        return False
+    nearest = min(_KNOWN, key=lambda one: abs(math.log(facts.tau / one.tau)))
+    if nearest is not known:
+        return facts.init.shape in known.shapes and facts.init.shape not in nearest.shapes
+    return facts.count >= _ENOUGH
+
+
+def _may_be(known: _Known, facts: WeightFacts) -> bool:
+    return facts.tau > 0.0 and facts.init.shape in known.shapes and facts.is_near(known.tau)
+
+
+def _named(context: Context, known: _Known, found: Sequence[tuple[Op, WeightFacts]]) -> Finding:
+    ops = [op for op, _ in found]
+    tau = float(np.mean([facts.tau for _, facts in found]))
+    depth = max(context.graph.selu_depth())
+    selu = context.next_selu(ops[-1])
+    low, high = _range(selu)
+    if known.code == "truncated-init":
+        severity = "warning" if low < known.tau < high else None
+    else:
+        severity = None
+    return finding(
+        known.code,
+        join_places(op.place for op in ops),
+        f"{_count(ops)} {known.words}: a unit's squared weights sum to {tau:.3g}, "
+        f"SELU needs 1 (it holds a variance from {low:.3g} to {high:.3g}). "
+        + _consequence(known.tau, depth),
+        init_fix(context, ops),
+        severity=severity,  # type: ignore[arg-type]
+        weight_sumsq=tau,
+        expected_weight_sumsq=known.tau,
+        low=low,
+        high=high,
+        layers=len(ops),
+        selus=depth,
+    )
+
+
+def _consequence(tau: float, depth: int) -> str:
+    depth = max(depth, 1)
+    var = float(theory.predict([theory.Layer("selu", weight_sumsq=tau)] * depth, 0.0, 1.0).var[-1])
+    return f"Theory predicts the variance {var:.2g} after {depth} SELU{'s' * (depth > 1)}."
+
+
+def _range(selu: Op | None, form: str = "mean_field") -> tuple[float, float]:
+    constants = (selu.facts["alpha"], selu.facts["scale"]) if selu is not None else ()
+    return scale_range(*constants, form=form) or (math.nan, math.nan)
+
+
+def _count(ops: Sequence[Op]) -> str:
+    return "The layer has" if len(ops) == 1 else f"{len(ops)} layers have"
+
+
+def _unnamed(
+    context: Context, rows: Sequence[tuple[Op, WeightFacts]], others: bool
+) -> Iterator[Finding]:
+    """Yield layers whose weights are far off without being a known initialisation."""
+    far: list[tuple[Op, WeightFacts]] = []
+    untrained: list[tuple[Op, WeightFacts]] = []
+    for op, facts in rows:
+        spread = float(np.square(facts.sums).mean()) / max(facts.tau, 1e-300)
+        form = "centered" if spread < 0.5 else "mean_field"
+        low, high = _range(context.next_selu(op), form)
+        if low < facts.tau < high or facts.count < _ENOUGH or _scaled_nearby(context, op):
+            continue
+        (untrained if looks_drawn(facts) else far).append((op, facts))
+    if others or not (untrained or far):
+        return
+    var = _extreme_variance(context)
+    extreme = not _FAINT < var < _LOUD
+    # One layer of another scale is mended by the next; most of them are not.
+    if untrained and (extreme or 2 * len(untrained) > len(rows)):
+        yield _scale_finding(context, untrained, "weight-scale", None)
+    elif far and extreme:
+        below = [(op, facts) for op, facts in far if facts.tau < 1.0]
+        low_ones = bool(below) and var < 1.0
+        code = "weight-decay-drift" if low_ones else "weight-scale"
+        yield _scale_finding(context, below if low_ones else far, code, var)
+
+
+def looks_drawn(facts: WeightFacts) -> bool:
+    """Tell weights that come straight from a random number generator."""
+    if facts.init.shape == "other" or facts.init.shape == "zero":
+        return False
+    return facts.bias is None or not facts.bias.any() or facts.init.shape == "uniform"
+
+
+def _scaled_nearby(context: Context, op: Op) -> bool:
+    """Tell a layer whose result is multiplied by a constant: then the two act together."""
+    after = [context.graph.ops[k] for k in context.graph.users[op.index]]
+    before = [context.graph.ops[k] for k in op.inputs if k >= 0]
+    return any(one.kind == "scale" for one in (*after, *before))
+
+
+def _extreme_variance(context: Context) -> float:
+    """Return the predicted variance that is furthest from 1 along the layers."""
+    layers = []
+    for op in context.selu_layers:
+        facts = context.weights(op)
+        if facts is not None and facts.finite:
+            bias = 0.0 if facts.bias is None else facts.bias
+            layers.append(theory.Layer("selu", facts.sums, facts.sumsq, bias=bias))
+    if not layers:
+        return 1.0
+    variances = theory.predict(layers, 0.0, 1.0).var
+    distance = np.abs(np.log(np.maximum(variances, 1e-300)))
+    return float(variances[int(np.argmax(distance))])
+
+
+def _scale_finding(
+    context: Context, found: Sequence[tuple[Op, WeightFacts]], code: str, var: float | None
+) -> Finding:
+    ops = [op for op, _ in found]
+    taus = [facts.tau for _, facts in found]
+    low, high = _range(context.next_selu(ops[0]))
+    span = f"{min(taus):.3g}" + (f" to {max(taus):.3g}" if len(taus) > 1 else "")
+    if var is None:
+        after = _consequence(float(np.mean(taus)), max(context.graph.selu_depth()))
+        fix = init_fix(context, ops)
+    elif code == "weight-decay-drift":
+        after = f"Theory predicts variances down to {var:.2g}: weight decay or an L1 penalty is "
+        after += "the usual cause."
+        fix = "for group in optimizer.param_groups: group['weight_decay'] = 0.0"
+    else:
+        after = f"Theory predicts variances of {var:.2g}; the weights have grown in training."
+        fix = "use a lower learning rate or more weight decay"
+    return finding(
+        code,
+        join_places(op.place for op in ops),
+        f"{'The layer' if len(ops) == 1 else f'{len(ops)} layers'}: a unit's squared weights sum "
+        f"to {span}, SELU needs 1 (it holds a variance from {low:.3g} to {high:.3g}). {after}",
+        fix,
+        severity=None if var is None else "warning",
+        weight_sumsq_low=min(taus),
+        weight_sumsq_high=max(taus),
+        low=low,
+        high=high,
+        layers=len(ops),
+        **({} if var is None else {"predicted_var": var}),
+    )
+
+
+# ---- the line that initialises ----------------------------------------------------------------
+
+_REFUSED: Final = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
+
+
+def init_fix(context: Context, ops: Sequence[Op]) -> str:
+    """Return the shortest line that initialises these layers and spoils no other."""
+    modules = dict(context.model.named_modules())
+    paths = list(dict.fromkeys(op.place for op in ops))
+    known = all(
+        path in modules and isinstance(getattr(modules[path], "weight", None), nn.Parameter)
+        for path in paths
+    )
+    if not known:
+        return "for w in weights: selfnorm.init.lecun_normal_(w)"
+    whole = _common_root(paths, modules)
+    if whole is not None and _may_initialise(context, modules[whole], whole, paths):
+        return f"selfnorm.init.initialize_({code_path(whole)})"
+    if len(paths) == 1:
+        return f"selfnorm.init.initialize_({code_path(paths[0])})"
+    return f"for name in {tuple(paths)!r}: selfnorm.init.initialize_(model.get_submodule(name))"
+
+
+def _common_root(paths: Sequence[str], modules: dict[str, nn.Module]) -> str | None:
+    """Return the path of the smallest module that contains all of these."""
+    parts = [path.split(".") if path else [] for path in paths]
+    common: list[str] = []
+    for step in zip(*parts, strict=False):
+        if len(set(step)) > 1:
+            break
+        common.append(step[0])
+    root = ".".join(common)
+    return root if root in modules else None
+
+
+def _may_initialise(context: Context, module: nn.Module, root: str, paths: Sequence[str]) -> bool:
+    """Tell whether nothing but SELU layers and linear heads would be drawn anew."""
+    if any(isinstance(one, _REFUSED) for one in module.modules()):
+        return False
+    ours = set(paths) | {op.place for op in context.selu_layers} | _heads(context)
+    has_weights: Callable[[nn.Module], Any] = lambda m: (  # noqa: E731
+        isinstance(getattr(m, "weight", None), nn.Parameter) and m.weight.dim() > 1  # type: ignore
+    )
+    inside = [
+        (f"{root}.{name}" if root and name else root or name)
+        for name, one in module.named_modules()
+        if has_weights(one)
+    ]
+    return all(name in ours for name in inside)
+
+
+def _heads(context: Context) -> set[str]:
+    """Weight layers that feed no activation: the outputs."""
+    return {
+        op.place
+        for op in context.graph.of("weight")
+        if all(
+            after is None or after.kind != "activation" or after.name in ("sigmoid", "tanh")
+            for after, _ in context.graph.after(op)
+        )
+    }

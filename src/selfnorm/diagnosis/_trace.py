@@ -1,0 +1,191 @@
+"""Find the operations of a model by running it once, functional calls included."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakIdKeyDictionary
+
+from selfnorm.diagnosis._classify import Call, classify
+from selfnorm.diagnosis._graph import ROOT, Graph, Op
+
+__all__ = ["Recorder", "call_model", "path_of_module", "tensors_in", "trace"]
+
+# Called after each operation that was recorded, with its tensors (inputs, output).
+# It may return another tensor to go on with in place of the output.
+Watcher = Callable[[Op, tuple[Tensor, ...], Tensor], Tensor | None]
+_MANY = 200_000  # elements beyond which moments are taken of a part
+
+
+def trace(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Graph:
+    """Run a model without gradients and return what it did."""
+    recorder = Recorder(model, _moments)
+    with torch.no_grad(), recorder:
+        recorder.take_input((args, kwargs))
+        call_model(model, args, kwargs)
+    return Graph(recorder.ops, "run")
+
+
+def call_model(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Call a model; a compiled one by its original module."""
+    return getattr(model, "_orig_mod", model)(*args, **kwargs)
+
+
+class Recorder(TorchFunctionMode):
+    """Record each torch function that a model calls, with the path of the module that called it.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The model; its modules carry hooks while the recorder is active.
+    watcher : callable, optional
+        Called with each operation, its input tensors and its output before the next one runs.
+    """
+
+    def __init__(self, model: nn.Module, watcher: Watcher | None = None) -> None:
+        super().__init__()
+        self.ops: list[Op] = []
+        self._model = model
+        self._watcher = watcher
+        self._producers: Any = WeakIdKeyDictionary()
+        self._stack: list[tuple[str, bool]] = [("", False)]
+        self._hooks = contextlib.ExitStack()
+
+    def take_input(self, value: Any) -> None:
+        """Name tensors as the model's input."""
+        for tensor in tensors_in(value):
+            self._producers[tensor] = ROOT
+
+    def producer(self, tensor: Any) -> int | None:
+        """Return the operation that made a tensor, ROOT for the input, None for a constant."""
+        found: int | None = self._producers.get(tensor) if isinstance(tensor, Tensor) else None
+        return found
+
+    def __enter__(self) -> Recorder:
+        """Put hooks on every module and start to record."""
+        try:
+            for name, module in self._model.named_modules():
+                self._add_hooks(path_of_module(name), module)
+            super().__enter__()  # type: ignore[no-untyped-call]
+        except BaseException:
+            self._hooks.close()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Stop to record and take the hooks away."""
+        try:
+            super().__exit__(*error)  # type: ignore[no-untyped-call]
+        finally:
+            self._hooks.close()
+
+    def _add_hooks(self, path: str, module: nn.Module) -> None:
+        own = type(module).__module__.startswith(("torch.nn.modules", "selfnorm.nn"))
+
+        def enter(*_: object) -> None:
+            self._stack.append((path, own))
+
+        def leave(*_: object) -> None:
+            self._stack.pop()
+
+        try:
+            handles = (
+                module.register_forward_pre_hook(enter),
+                module.register_forward_hook(leave, always_call=True),
+            )
+        except (RuntimeError, AttributeError):  # scripted modules take no hooks
+            return
+        for handle in handles:
+            self._hooks.callback(handle.remove)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        """Run a function, and record it if it passes a signal on."""
+        kwargs = kwargs or {}
+        touched = [t for t in tensors_in((args, kwargs)) if self._producers.get(t) is not None]
+        if not touched:
+            return func(*args, **kwargs)
+        call = classify(func, args, kwargs, self._is_signal)
+        producers = tuple(self._producers[t] for t in touched)
+        before = self._shown(call, touched)
+        result = func(*args, **kwargs)
+        if call is None:
+            return result
+        outputs = list(tensors_in(result)) or list(tensors_in(kwargs.get("out")))
+        if not outputs:
+            return result
+        path, own = self._stack[-1]
+        op = Op(len(self.ops), call.kind, call.name, path, producers, call.facts, own)
+        op.facts["shape"] = tuple(outputs[0].shape)
+        op.facts["dtype"] = outputs[0].dtype
+        self.ops.append(op)
+        for tensor in outputs:
+            self._producers[tensor] = op.index
+        if self._watcher is not None:
+            other = self._watcher(op, before, outputs[0])
+            if other is not None and result is outputs[0]:
+                self._producers[other] = op.index
+                return other
+        return result
+
+    def _is_signal(self, value: Any) -> bool:
+        return self.producer(value) is not None
+
+    def _shown(self, call: Call | None, touched: list[Tensor]) -> tuple[Tensor, ...]:
+        """Return the inputs as the watcher shall see them: what is written over is copied."""
+        if self._watcher is None or call is None:
+            return ()
+        if call.kind == "activation":
+            return tuple(t.detach().clone() for t in touched)
+        return tuple(touched)
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Yield every tensor in nested tuples, lists, mappings and objects with fields."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from tensors_in(one)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for one in value:
+            yield from tensors_in(one)
+    elif hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
+        yield from tensors_in([getattr(value, name) for name in value.__dataclass_fields__])
+
+
+def path_of_module(name: str) -> str:
+    """Return a module's path without the marks that compiling and wrapping leave."""
+    marks = ("_orig_mod", "_fsdp_wrapped_module")
+    return ".".join(part for part in name.split(".") if part not in marks)
+
+
+def _moments(op: Op, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+    """Keep the moments that the rules ask for: around weights and sums."""
+    if op.kind == "weight" and inputs:
+        op.facts["in_mean"], op.facts["in_var"] = moments_of(inputs[:1])
+        op.facts["in_shape"] = tuple(inputs[0].shape)
+    elif op.kind == "add" and len(inputs) == 2:
+        op.facts["parts_var"] = tuple(moments_of([one])[1] for one in inputs)
+        op.facts["var"] = moments_of([output])[1]
+    return None
+
+
+@torch.no_grad()
+def moments_of(tensors: Iterable[Tensor]) -> tuple[float | None, float | None]:
+    """Return mean and variance, pooled; None without real floating-point values."""
+    parts = [
+        t.detach().reshape(-1)[:_MANY].double()
+        for t in tensors
+        if t.is_floating_point() and not t.is_meta and t.numel()
+    ]
+    if not parts:
+        return None, None
+    var, mean = torch.var_mean(torch.cat(parts), correction=0)
+    return float(mean), float(var)

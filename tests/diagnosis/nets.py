@@ -1,0 +1,493 @@
+"""Networks as strangers write them, healthy and sick, each with its known answer."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import selfnorm as sn
+
+__all__ = ["HEALTHY", "SICK"]
+
+
+def lecun(model: nn.Module) -> nn.Module:
+    """Start as the paper asks, by plain torch."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
+            fan_in = module.weight[0].numel()
+            nn.init.normal_(module.weight, std=1.0 / math.sqrt(fan_in))
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return model
+
+
+def mlp(
+    depth: int = 5, width: int = 96, act: Callable[[], nn.Module] = nn.SELU, *extra: Any
+) -> nn.Sequential:
+    """Plain network; ``extra`` are makers of modules after each activation."""
+    layers: list[nn.Module] = []
+    size = 30
+    for _ in range(depth):
+        layers += [nn.Linear(size, width), act(), *(make() for make in extra)]
+        size = width
+    return nn.Sequential(*layers, nn.Linear(size, 7))
+
+
+def drawn(init: Callable[[Tensor], Any]) -> nn.Module:
+    net = mlp()
+    for module in net:
+        if isinstance(module, nn.Linear):
+            init(module.weight)
+            nn.init.zeros_(module.bias)
+    return net
+
+
+class Functional(nn.Module):
+    """Activation, dropout and sums as functions; nothing but linear layers are modules."""
+
+    def __init__(self, drop: Callable[..., Tensor] | None = None) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(30, 80), nn.Linear(80, 80)
+        self.out = nn.Linear(80, 3)
+        self.drop = drop
+
+    def forward(self, x: Tensor) -> Any:
+        for layer in (self.fc1, self.fc2):
+            x = F.selu(layer(x))
+            if self.drop is not None:
+                x = self.drop(x, 0.15, self.training)
+        return self.out(x)
+
+
+class AlphaOff(Functional):
+    def forward(self, x: Tensor) -> Any:
+        x = F.alpha_dropout(F.selu(self.fc1(x)), 0.1)
+        return self.out(F.selu(self.fc2(x)))
+
+
+class Residual(nn.Module):
+    def __init__(self, blocks: int = 6, share: float | None = None) -> None:
+        super().__init__()
+        self.stem = nn.Linear(30, 72)
+        self.blocks = nn.ModuleList([nn.Linear(72, 72) for _ in range(blocks)])
+        self.head = nn.Linear(72, 4)
+        self.share = share
+
+    def forward(self, x: Tensor) -> Any:
+        x = F.selu(self.stem(x))
+        for block in self.blocks:
+            new = F.selu(block(x))
+            s = self.share
+            x = x + new if s is None else math.sqrt(1 - s) * x + math.sqrt(s) * new
+        return self.head(x)
+
+
+class FlowMatching(nn.Module):
+    """Velocity field v(x, t): the usual example of conditional flow matching."""
+
+    def __init__(self, dim: int = 2, width: int = 64) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Linear(dim + 1, width),
+            nn.SELU(),
+            nn.Linear(width, width),
+            nn.SELU(),
+            nn.Linear(width, width),
+            nn.SELU(),
+            nn.Linear(width, dim),
+        )
+
+    def forward(self, x: Tensor, t: Tensor) -> Any:
+        if t.dim() == 1:
+            t = t[:, None]
+        return self.net(torch.cat([x, t], dim=-1))
+
+
+def conv_net(*, padding: int = 0, pool: type[nn.Module] | None = None, **kw: Any) -> nn.Module:
+    layers: list[nn.Module] = []
+    channels = 3
+    for _ in range(4):
+        layers += [nn.Conv2d(channels, 24, 3, padding=padding, **kw), nn.SELU()]
+        if pool is not None:
+            layers.append(pool(2))
+        channels = 24
+    return lecun(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 5)))
+
+
+class BasicBlock(nn.Module):
+    def __init__(self, cin: int, cout: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(cin, cout, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(cout)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(cout, cout, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(cout)
+        self.downsample = None
+        if stride != 1 or cin != cout:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(cin, cout, 1, stride, bias=False), nn.BatchNorm2d(cout)
+            )
+
+    def forward(self, x: Tensor) -> Any:
+        identity = x if self.downsample is None else self.downsample(x)
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        out += identity
+        return self.relu(out)
+
+
+class ResNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        self.layers = nn.Sequential(BasicBlock(16, 16, 1), BasicBlock(16, 32, 2))
+        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
+        self.fc = nn.Linear(32, 10)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.avgpool(self.layers(x))
+        return self.fc(torch.flatten(x, 1))
+
+
+class SeluHead(nn.Module):
+    """ReLU encoder, SELU head: only the head is SELU's business."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = ResNet()
+        self.head = nn.Sequential(nn.Linear(10, 64), nn.SELU(), nn.Linear(64, 64), nn.SELU())
+        self.out = nn.Linear(64, 1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        features = self.encoder(x)
+        return {"risk": self.out(self.head(features)), "features": features}
+
+
+class Tagger(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(50, 24)
+        self.rnn = nn.LSTM(24, 32, batch_first=True, num_layers=2, dropout=0.2)
+        self.gru = nn.GRU(32, 16, batch_first=True)
+        self.out = nn.Linear(16, 9)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Any]:
+        hidden, state = self.rnn(self.embed(x))
+        hidden, _ = self.gru(hidden)
+        return self.out(hidden), state
+
+
+class Branching(nn.Module):
+    """Control flow that depends on data: no symbolic trace."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(30, 60), nn.Linear(60, 60)
+
+    def forward(self, x: Tensor) -> Any:
+        x = torch.selu(self.a(x))
+        if x.abs().max() > 1e9:
+            return x
+        return torch.selu(self.b(x))
+
+
+class SNNBlock(nn.Module):
+    """The "SNN block" of pathology and genomics code: ELU and alpha dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sizes = [200, 64, 64]
+        self.fc = nn.Sequential(
+            *(
+                nn.Sequential(nn.Linear(a, b), nn.ELU(), nn.AlphaDropout(p=0.25, inplace=False))
+                for a, b in itertools.pairwise(sizes)
+            )
+        )
+        self.classifier = nn.Linear(64, 4)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                module.weight.data.normal_(0, 1.0 / math.sqrt(module.weight.size(1)))
+                module.bias.data.zero_()
+
+    def forward(self, x: Tensor) -> Any:
+        return self.classifier(self.fc(x))
+
+
+def lightning_module() -> nn.Module:
+    import pytorch_lightning as lightning
+
+    class Lit(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = mlp(3)
+
+        def forward(self, x: Tensor) -> Any:
+            return self.model(x)
+
+    return Lit()
+
+
+def trained(model: nn.Module, steps: int = 60, weight_decay: float = 0.0) -> nn.Module:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(512, 30, generator=generator)
+    y = (x[:, 0] * x[:, 1] + x[:, 2] > 0).long()
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=weight_decay)
+    for step in range(steps):
+        rows = slice(64 * (step % 8), 64 * (step % 8) + 64)
+        loss = F.cross_entropy(model(x[rows]), y[rows])
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+    return model
+
+
+def shared_twice() -> nn.Module:
+    layer = nn.Linear(30, 30)
+    act = nn.SELU()
+    return lecun(nn.Sequential(layer, act, layer, act, nn.Linear(30, 2)))
+
+
+class Transformer(nn.Module):
+    def __init__(self, act: Any = F.gelu) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(32, 4, 64, 0.1, activation=act, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.embed, self.out = nn.Embedding(40, 32), nn.Linear(32, 5)
+
+    def forward(self, tokens: Tensor) -> Any:
+        return self.out(self.encoder(self.embed(tokens)).mean(1))
+
+
+class Gated(nn.Module):
+    """Highway: gates multiply, and their sum is no residual sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.h = nn.ModuleList([nn.Linear(30, 30) for _ in range(3)])
+        self.t = nn.ModuleList([nn.Linear(30, 30) for _ in range(3)])
+        lecun(self)
+
+    def forward(self, x: Tensor) -> Any:
+        for h, t in zip(self.h, self.t, strict=True):
+            gate = torch.sigmoid(t(x))
+            x = gate * F.selu(h(x)) + (1 - gate) * x
+        return x
+
+
+class TimeEmbedding(nn.Module):
+    """h + embedding(t) adds another signal, not the block's own input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.x, self.t = nn.Linear(30, 64), nn.Linear(1, 64)
+        self.mid, self.out = nn.Linear(64, 64), nn.Linear(64, 30)
+        lecun(self)
+
+    def forward(self, x: Tensor, t: Tensor) -> Any:
+        hidden = F.selu(math.sqrt(0.5) * (self.x(x) + self.t(t)))
+        return self.out(F.selu(self.mid(hidden)))
+
+
+class WideAndDeep(nn.Module):
+    """A linear model and a deep one, added at the output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.deep = nn.Linear(30, 1), lecun(mlp(3))
+        self.last = nn.Linear(7, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.wide(x) + self.last(self.deep(x))
+
+
+class Autoencoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(30, 90), nn.SELU(), nn.Linear(90, 40), nn.SELU())
+        self.decoder = nn.Sequential(nn.Linear(40, 90), nn.SELU(), nn.Linear(90, 30))
+        lecun(self)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        code = self.encoder(x)
+        return self.decoder(code), code
+
+
+def bf16_in_place() -> nn.Module:
+    return lecun(mlp(3, 96, lambda: nn.SELU(inplace=True))).to(torch.float16)
+
+
+def standard(rows: int = 200, features: int = 30) -> Tensor:
+    return torch.randn(rows, features, generator=torch.Generator().manual_seed(9))
+
+
+def one_hot() -> Tensor:
+    classes = torch.randint(30, (300,), generator=torch.Generator().manual_seed(2))
+    return F.one_hot(classes, 30).float()
+
+
+Case = tuple[Callable[[], nn.Module], Callable[[], Any] | None]
+
+HEALTHY: dict[str, Case] = {
+    "mlp": (lambda: lecun(mlp()), None),
+    "mlp with data": (lambda: lecun(mlp()), standard),
+    "mlp xavier": (lambda: drawn(nn.init.xavier_normal_), standard),
+    "mlp orthogonal": (lambda: drawn(nn.init.orthogonal_), standard),
+    "mlp alpha dropout": (lambda: lecun(mlp(5, 96, nn.SELU, lambda: nn.AlphaDropout(0.07))), None),
+    "sn.init": (lambda: sn.init.initialize_(mlp(), method="lecun_truncated_normal"), standard),
+    "SNN": (lambda: sn.nn.SNN(30, 4, width=96, depth=6), standard),
+    "SNN conic": (lambda: sn.nn.SNN(30, 4, width=96, depth=6, shape="conic"), standard),
+    "SNN depth-matched": (
+        lambda: sn.nn.SNN(30, 4, width=64, depth=100, dropout=0.0, fixed_point="depth-matched"),
+        standard,
+    ),
+    "SNN elu": (lambda: sn.nn.SNN(30, 4, width=64, depth=3, activation="elu"), standard),
+    "SNN untouched by eval": (lambda: sn.nn.SNN(30, 4, width=64, depth=3).eval(), standard),
+    "fifty layers": (lambda: lecun(mlp(50, 96)), standard),
+    "functional": (lambda: lecun(Functional()), standard),
+    "functional alpha dropout": (lambda: lecun(Functional(sn.functional.alpha_dropout)), standard),
+    "functional torch alpha dropout": (lambda: lecun(Functional(F.alpha_dropout)), None),
+    "data-dependent": (lambda: lecun(Branching()), standard),
+    "scaled residual": (lambda: lecun(Residual(8, 0.3)), standard),
+    "conv without padding": (lambda: conv_net(), None),
+    "conv reflecting": (lambda: conv_net(padding=1, padding_mode="reflect"), None),
+    "ResNet": (ResNet, lambda: torch.rand(4, 3, 48, 48)),
+    "ResNet without data": (ResNet, None),
+    "LSTM": (Tagger, None),
+    "transformer": (Transformer, None),
+    "transformer selu": (lambda: Transformer(F.selu), None),
+    "highway": (Gated, standard),
+    "time embedding": (TimeEmbedding, None),
+    "wide and deep": (WideAndDeep, standard),
+    "autoencoder": (Autoencoder, standard),
+    "shared twice": (shared_twice, standard),
+    "relu mlp": (lambda: mlp(4, 64, nn.ReLU, lambda: nn.Dropout(0.3)), lambda: torch.rand(40, 30)),
+    "gelu layer norm": (lambda: mlp(4, 64, nn.GELU, lambda: nn.LayerNorm(64)), None),
+    "input batch norm": (
+        lambda: nn.Sequential(nn.BatchNorm1d(30), *lecun(mlp(3)).children()),
+        lambda: 5.0 + 3.0 * standard(),
+    ),
+    "trained": (lambda: trained(lecun(mlp(4))), standard),
+    "float64": (lambda: lecun(mlp()).double(), standard),
+    "meta": (lambda: mlp().to("meta"), None),
+    "empty": (nn.Identity, standard),
+}
+
+SICK: dict[str, tuple[Callable[[], nn.Module], Callable[[], Any] | None, str]] = {
+    "default": (mlp, standard, "default-init"),
+    "default without data": (mlp, None, "default-init"),
+    "default functional": (Functional, None, "default-init"),
+    "default data-dependent": (Branching, None, "default-init"),
+    "default lightning": (lightning_module, None, "default-init"),
+    "default nested": (
+        lambda: nn.Sequential(nn.Sequential(mlp(2), nn.SELU()), nn.Linear(7, 7)),
+        None,
+        "default-init",
+    ),
+    "default and dropout": (
+        lambda: mlp(3, 64, nn.SELU, lambda: nn.Dropout(0.2)),
+        None,
+        "default-init",
+    ),
+    "default conv": (
+        lambda: nn.Sequential(nn.Conv2d(3, 24, 3), nn.SELU(), nn.Conv2d(24, 24, 3), nn.SELU()),
+        None,
+        "default-init",
+    ),
+    "flow matching": (FlowMatching, None, "default-init"),
+    "head": (SeluHead, lambda: torch.rand(6, 3, 48, 48), "default-init"),
+    "gain 3/4": (
+        lambda: drawn(lambda w: nn.init.kaiming_normal_(w, nonlinearity="selu")),
+        standard,
+        "gain-three-quarters",
+    ),
+    "gain 3/4 uniform": (
+        lambda: drawn(lambda w: nn.init.kaiming_uniform_(w, nonlinearity="selu")),
+        None,
+        "gain-three-quarters",
+    ),
+    "he": (lambda: drawn(nn.init.kaiming_normal_), standard, "he-init"),
+    "he uniform": (lambda: drawn(nn.init.kaiming_uniform_), None, "he-init"),
+    "truncated": (
+        lambda: drawn(
+            lambda w: nn.init.trunc_normal_(
+                w, std=w.shape[1] ** -0.5, a=-2 * w.shape[1] ** -0.5, b=2 * w.shape[1] ** -0.5
+            )
+        ),
+        standard,
+        "truncated-init",
+    ),
+    "std .02": (lambda: drawn(lambda w: nn.init.normal_(w, std=0.02)), None, "weight-scale"),
+    "raw input": (lambda: lecun(mlp()), lambda: torch.rand(100, 30), "input-not-standardised"),
+    "pixels": (
+        lambda: lecun(mlp()),
+        lambda: torch.randint(256, (100, 30)).float(),
+        "input-not-standardised",
+    ),
+    "plain dropout": (
+        lambda: lecun(mlp(4, 80, nn.SELU, lambda: nn.Dropout(0.1))),
+        None,
+        "plain-dropout",
+    ),
+    "functional dropout": (lambda: lecun(Functional(F.dropout)), None, "plain-dropout"),
+    "batch norm": (
+        lambda: lecun(mlp(4, 80, nn.SELU, lambda: nn.BatchNorm1d(80))),
+        None,
+        "batch-norm",
+    ),
+    "layer norm": (
+        lambda: lecun(mlp(4, 80, nn.SELU, lambda: nn.LayerNorm(80))),
+        None,
+        "layer-norm",
+    ),
+    "residual": (lambda: lecun(Residual()), standard, "unscaled-residual"),
+    "residual without data": (lambda: lecun(Residual()), None, "unscaled-residual"),
+    "zero padding": (lambda: conv_net(padding=1), None, "zero-padding"),
+    "max pooling": (
+        lambda: conv_net(padding=1, padding_mode="circular", pool=nn.MaxPool2d),
+        None,
+        "max-pooling",
+    ),
+    "average pooling": (
+        lambda: conv_net(padding=1, padding_mode="circular", pool=nn.AvgPool2d),
+        None,
+        "average-pooling",
+    ),
+    "SNN block": (SNNBlock, None, "alpha-dropout-after-relu"),
+    "relu alpha dropout": (
+        lambda: mlp(3, 64, nn.ReLU, lambda: nn.AlphaDropout(0.2)),
+        None,
+        "alpha-dropout-after-relu",
+    ),
+    "alpha dropout off": (lambda: lecun(AlphaOff()), None, "alpha-dropout-off"),
+    "alpha dropout of another SELU": (
+        lambda: lecun(
+            mlp(3, 64, lambda: sn.nn.SELU(var=0.2), lambda: nn.AlphaDropout(0.1)),
+        ),
+        None,
+        "alpha-dropout-mismatch",
+    ),
+    "bfloat16 in place": (bf16_in_place, None, "in-place-low-precision"),
+    "too deep": (lambda: lecun(mlp(100, 96)), None, "too-deep"),
+    "too much dropout": (
+        lambda: lecun(mlp(30, 96, nn.SELU, lambda: nn.AlphaDropout(0.2))),
+        None,
+        "too-deep",
+    ),
+    "narrow": (lambda: lecun(mlp(6, 6)), None, "narrow-layers"),
+    "one-hot": (lambda: lecun(mlp()), one_hot, "sparse-input"),
+    "decayed": (
+        lambda: trained(lecun(mlp(6)), 300, weight_decay=1.5),
+        standard,
+        "weight-decay-drift",
+    ),
+}
