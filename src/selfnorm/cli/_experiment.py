@@ -16,7 +16,7 @@ from selfnorm.cli._experiment_options import (
     output_options,
     run,
 )
-from selfnorm.cli._experiment_uses import autoencoder
+from selfnorm.cli._experiment_uses import autoencoder, generative, recurrent
 
 
 @click.group()
@@ -31,6 +31,8 @@ def experiment() -> None:
 experiment.add_command(autoencoder)
 experiment.add_command(bn_vs_selu)
 experiment.add_command(cost)
+experiment.add_command(generative)
+experiment.add_command(recurrent)
 
 
 @experiment.command("fifty-layers")
