@@ -18,7 +18,9 @@ TINY = {"lengths": [6, 12], "lrs": [0.003], "hidden": 128, "epochs": 1, "seeds":
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    return recurrent(**TINY, tasks=["adding"], out=tmp_path_factory.mktemp("tiny"))
+    return recurrent(
+        **TINY, tasks=["adding"], arms=RECURRENT_ARMS, out=tmp_path_factory.mktemp("tiny")
+    )
 
 
 def test_recall_asks_for_the_first_step():

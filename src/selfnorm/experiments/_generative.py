@@ -47,7 +47,7 @@ _PROBE_ROWS: Final = 1000
 _QUANTILES: Final = 10
 _SHOWN_POINTS: Final = 300
 _SHOWN_IMAGES: Final = 8
-_EPOCHS: Final = {"moons": 25, "circles": 25, "digits": 200}
+_EPOCHS: Final = {"moons": 15, "circles": 15, "digits": 120}
 _PAGE_INTERVAL: Final = 30.0
 
 
@@ -56,7 +56,7 @@ def generative(
     data: str = "moons",
     depths: Sequence[int] = (4, 12),
     arms: Sequence[str] = GENERATIVE_ARMS,
-    lrs: Sequence[float] = (0.0003, 0.001, 0.003),
+    lrs: Sequence[float] = (0.001, 0.003, 0.01),
     width: int = 64,
     epochs: int | None = None,
     batch_size: int = 200,
@@ -87,7 +87,7 @@ def generative(
     width : int
         Units per hidden layer.
     epochs : int, optional
-        Passes over the training rows; 25 for points, 200 for digits.
+        Passes over the training rows; 15 for points, 120 for digits.
     batch_size : int
         Rows per step.
     sampling_steps : int
