@@ -17,6 +17,7 @@ from selfnorm.cli._experiment_options import (
     output_options,
     run,
 )
+from selfnorm.cli._experiment_uses import autoencoder, generative, recurrent
 
 
 @click.group()
@@ -28,10 +29,13 @@ def experiment() -> None:
     """
 
 
+experiment.add_command(autoencoder)
 experiment.add_command(bn_vs_selu)
 experiment.add_command(cost)
 experiment.add_command(faults)
 experiment.add_command(weight_decay)
+experiment.add_command(generative)
+experiment.add_command(recurrent)
 
 
 @experiment.command("fifty-layers")
