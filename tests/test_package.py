@@ -42,6 +42,7 @@ ONLY_IN = {
     "torch": {"ops", "functional", "init", "nn", "train", "tabular", "diagnosis", "experiments"},
     "triton": {"ops"},
     "sklearn": {"tabular", "experiments"},
+    "PIL": {"experiments"},
     "pandas": {"tabular"},
     "pyarrow": {"tabular", "train"},
     "safetensors": {"tabular"},

@@ -90,7 +90,7 @@ def test_digits_are_divided_by_the_stated_rule():
 
 def test_unknown_name():
     with pytest.raises(
-        DomainError, match="data must be among digits, mnist, however: data='cifar'"
+        DomainError, match="data must be among digits, mnist, cifar10, however: data='cifar'"
     ):
         load_data("cifar")
 

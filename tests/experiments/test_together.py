@@ -34,7 +34,7 @@ def test_as_the_eager_loop(plan, schedule):
     X, y = rows(plan.target_var if plan.activation == "selu" else 1.0)
     given, held = (X[:40], y[:40]), (X[40:], y[40:])
     lrs = (0.1, 0.03)
-    options = {"epochs": 4, "batch_size": 64, "schedule": schedule}
+    options = {"epochs": 4, "batch_size": 40, "schedule": schedule}
     together = nets(plan, 2)
     histories = train_together(plan, together, given, held, lrs=lrs, seeds=(8, 9), **options)
     for model, lr, history, found in zip(nets(plan, 2), lrs, histories, together, strict=True):

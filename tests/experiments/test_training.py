@@ -27,8 +27,8 @@ def linear_model():
     return model
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine"])
-def test_steps_are_those_of_momentum_descent(schedule):
+@pytest.mark.parametrize(("schedule", "batches"), [("constant", 4), ("cosine", 5), ("cosine", 4)])
+def test_steps_are_those_of_momentum_descent(schedule, batches):
     """Softmax regression by hand in float64: gradient, momentum, order of rows, schedule."""
     rows = data()
     model = linear_model()
@@ -42,6 +42,7 @@ def test_steps_are_those_of_momentum_descent(schedule):
         lr=0.2,
         generator=torch.Generator().manual_seed(6),
         schedule=schedule,
+        partial=batches == 5,
     )
     X, y = rows[0].numpy().astype(float), rows[1].numpy()
     generator = torch.Generator().manual_seed(6)
@@ -49,9 +50,13 @@ def test_steps_are_those_of_momentum_descent(schedule):
     for _ in range(3):
         order = torch.randperm(90, generator=generator).numpy()
         epoch = []
-        for k in range(5):  # the last batch has ten rows
+        for k in range(batches):  # the fifth batch has ten rows
             batch = order[20 * k : 20 * k + 20]
-            lr = 0.2 if schedule == "constant" else 0.1 * (1 + math.cos(math.pi * step / 15))
+            lr = (
+                0.2
+                if schedule == "constant"
+                else 0.1 * (1 + math.cos(math.pi * step / (3 * batches)))
+            )
             logits = X[batch] @ W.T + b
             p = np.exp(logits - logits.max(axis=1, keepdims=True))
             p /= p.sum(axis=1, keepdims=True)
@@ -131,3 +136,61 @@ def test_accuracy_counts_all_rows_in_eval_mode():
     expected = float((model[0](X).argmax(1) == y).double().mean())
     assert 0 < expected < 1
     assert accuracy_of(model, (X, y)) == pytest.approx(expected, rel=1e-12)
+
+
+def plain_run(**options):
+    rows = data()
+    model = linear_model()
+    arguments = {"epochs": 2, "batch_size": 20, "lr": 0.2} | options
+    generator = torch.Generator().manual_seed(6)
+    return model, train(model, rows, rows, generator=generator, **arguments)
+
+
+def test_the_summed_loss_is_a_rate_times_the_batch():
+    summed, told = plain_run(summed=True, lr=0.01)
+    mean, expected = plain_run(lr=0.2)
+    torch.testing.assert_close(summed.weight, mean.weight)
+    assert told.loss == pytest.approx(expected.loss), "recorded is the mean in either case"
+
+
+def test_without_momentum_the_steps_are_gradients():
+    model, _ = plain_run(momentum=0.0, epochs=1, batch_size=90, lr=0.3)
+    X, y = data()
+    start = linear_model()
+    start.zero_grad()
+    nn.functional.cross_entropy(start(X), y).backward()
+    torch.testing.assert_close(model.weight, start.weight - 0.3 * start.weight.grad)
+
+
+def test_a_transform_changes_the_batches_alone():
+    seen = []
+
+    def double(inputs):
+        seen.append(len(inputs))
+        return inputs * 2
+
+    changed, history = plain_run(transform=double)
+    rows = data()
+    expected = linear_model()
+    train(
+        expected,
+        (rows[0] * 2, rows[1]),
+        rows,
+        epochs=2,
+        batch_size=20,
+        lr=0.2,
+        generator=torch.Generator().manual_seed(6),
+    )
+    torch.testing.assert_close(changed.weight, expected.weight)
+    assert seen == [20] * 8
+    assert history.accuracy[-1] == accuracy_of(expected, rows)
+
+
+def test_test_rows_are_measured_after_each_epoch():
+    X, y = data()
+    other = (X[:30], (y[:30] + 1) % 3)
+    model, history = plain_run(test_rows=other, epochs=3)
+    assert len(history.tested) == len(history.epoch_seconds) == 3
+    assert history.tested[-1] == accuracy_of(model, other)
+    assert history.tested != history.accuracy
+    assert sum(history.epoch_seconds) < history.seconds

@@ -2,53 +2,22 @@
 
 from __future__ import annotations
 
-import functools
-import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-import rich.console
-import rich.markup
-import rich.table
 
-from selfnorm._files import write_atomically
-from selfnorm.cli._progress import show_progress
-
-if TYPE_CHECKING:
-    from selfnorm.experiments import ExperimentResult
-
-
-class Listed(click.ParamType[tuple[Any, ...]]):
-    """A comma-separated list of one type."""
-
-    name = "list"
-
-    def __init__(self, item: Callable[[str], Any], what: str) -> None:
-        self._item = item
-        self._what = what
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[Any, ...]:
-        """Split at commas and convert each part."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(self._item(part.strip()) for part in value.split(",") if part.strip())
-        except ValueError:
-            self.fail(f"expected {self._what} separated by commas, however: {value!r}.", param, ctx)
-
-
-DATA_DIR = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    help="Folder with the MNIST files.  [default: $SELFNORM_DATA, else fetched]",
+from selfnorm.cli._experiment_diagnosis import faults, weight_decay
+from selfnorm.cli._experiment_images import bn_vs_selu, claims, cost, depth
+from selfnorm.cli._experiment_options import (
+    DATA_DIR,
+    INTEGERS,
+    NAMES,
+    NUMBERS,
+    output_options,
+    run,
 )
-NAMES = Listed(str, "names")
-INTEGERS = Listed(int, "whole numbers")
-NUMBERS = Listed(float, "numbers")
+from selfnorm.cli._experiment_uses import autoencoder, generative, recurrent
 
 
 @click.group()
@@ -60,32 +29,22 @@ def experiment() -> None:
     """
 
 
-def output_options(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add --out and --json to a command."""
-
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        options = (
-            click.option(
-                "--out",
-                type=click.Path(file_okay=False, path_type=Path),
-                default=Path(default),
-                show_default=True,
-                help="Folder for result.json and report.html.",
-            ),
-            click.option(
-                "--json",
-                "json_file",
-                metavar="FILE",
-                help="Write the record to this file as well; - prints it instead of the table.",
-            ),
-        )
-        return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
-
-    return decorate
+for command in (
+    autoencoder,
+    bn_vs_selu,
+    claims,
+    cost,
+    depth,
+    faults,
+    generative,
+    recurrent,
+    weight_decay,
+):
+    experiment.add_command(command)
 
 
 @experiment.command("fifty-layers")
-@click.option("--data", default="digits", show_default=True, help="digits or mnist.")
+@click.option("--data", default="digits", show_default=True, help="digits, mnist or cifar10.")
 @DATA_DIR
 @click.option("--depth", type=int, default=50, show_default=True, help="Hidden layers.")
 @click.option("--width", type=int, default=128, show_default=True, help="Units per hidden layer.")
@@ -115,7 +74,7 @@ def fifty_layers(json_file: str | None, arms: tuple[str, ...] | None, **options:
 
 
 @experiment.command("fixed-point")
-@click.option("--data", default="digits", show_default=True, help="digits or mnist.")
+@click.option("--data", default="digits", show_default=True, help="digits, mnist or cifar10.")
 @DATA_DIR
 @click.option("--train-size", type=int, help="Training rows.  [default: all]")
 @click.option("--variances", type=NUMBERS, metavar="V,...", help="Target variances.")
@@ -172,50 +131,3 @@ def uci(json_file: str | None, **options: Any) -> None:
     result = run(experiments.uci, given, json_file)
     for line in result.record["absent"]:
         click.echo(line, err=True)
-
-
-def run(
-    function: Callable[..., ExperimentResult],
-    options: dict[str, Any],
-    json_file: str | None,
-    *,
-    hide: Sequence[str] = (),
-) -> ExperimentResult:
-    """Call the experiment with a progress display, then print table and paths."""
-    try:
-        with show_progress() as progress:
-            result = function(**options, progress=progress)
-    except KeyboardInterrupt:
-        click.echo(
-            f"selfnorm: interrupted; what is finished is in {options['out']}; the same command "
-            "goes on from there.",
-            err=True,
-        )
-        sys.exit(130)
-    if json_file == "-":
-        click.echo(result.to_json())
-        return result
-    if json_file is not None:
-        write_atomically(json_file, result.to_json() + "\n")
-    table = rich.table.Table(box=None, pad_edge=False, header_style="bold")
-    shown = [index for index, column in enumerate(result.columns) if column not in hide]
-    for index in shown:
-        numeric = any(isinstance(row[index], int | float) for row in result.rows)
-        head = rich.markup.escape(result.columns[index])
-        table.add_column(head, justify="right" if numeric else "left")
-    for row in result.rows:
-        table.add_row(*(rich.markup.escape(cell(row[index])) for index in shown))
-    rich.console.Console().print(table)
-    click.echo(f"\nrecord  {result.result_path}\nreport  {result.report_path}")
-    return result
-
-
-def cell(value: str | float | None) -> str:
-    """Write one cell of the table."""
-    if value is None:
-        return "-"
-    return value if isinstance(value, str) else f"{value:.4g}"
-
-
-# Their commands register themselves with the group.
-from selfnorm.cli import _experiment_diagnosis  # noqa: E402, F401

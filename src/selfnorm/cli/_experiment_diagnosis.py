@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from selfnorm.cli._experiment import NAMES, experiment, output_options, run
+from selfnorm.cli._experiment_options import NAMES, output_options, run
 
 __all__ = ["faults", "weight_decay"]
 
 
-@experiment.command("weight-decay")
+@click.command("weight-decay")
 @click.option("--depth", type=int, help="Hidden layers.")
 @click.option("--width", type=int, help="Units per hidden layer.")
 @click.option("--epochs", type=int, help="Epochs.")
@@ -30,7 +30,7 @@ def weight_decay(json_file: str | None, **options: Any) -> None:
     run(experiments.weight_decay, given, json_file)
 
 
-@experiment.command("faults")
+@click.command("faults")
 @click.option("--epochs", type=int, help="Epochs of each training.")
 @click.option("--seed", type=int, default=0, show_default=True, help="First seed.")
 @click.option("--seeds", type=int, help="Number of seeds.")

@@ -162,6 +162,19 @@ _ATTENTION: Final = frozenset(
         "_transformer_encoder_layer_fwd",
     ]
 )
+_MIXING: Final = frozenset(
+    [
+        "scatter",
+        "scatter_add",
+        "scatter_reduce",
+        "index_add",
+        "index_reduce",
+        "index_put",
+        "segment_reduce",
+        "spmm",
+        "_sparse_mm",
+    ]
+)
 _DROPOUTS: Final = frozenset(["dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"])
 _ALPHA: Final = frozenset(["alpha_dropout", "feature_alpha_dropout"])
 _PYTHON: Final = {
@@ -272,6 +285,8 @@ def classify(
         return Call("cat", name, {})
     if name in _SHAPES:
         return Call("shape", name, {})
+    if name in _MIXING:
+        return Call("mix", name, {})
     if name == "neg":
         return Call("scale", name, {"factor": -1.0, "division": False})
     return Call("other", name, {})

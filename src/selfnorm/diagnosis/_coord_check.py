@@ -224,7 +224,9 @@ def _point(
             "the network must have activations, however: none was seen; check the factory"
         )
     squares = [one.squared_gradient / max(1, one.gradient_rows) for one in sites]
-    gradient = squares[0] / squares[-1] if len(sites) > 1 and squares[-1] > 0.0 else math.nan
+    gradient = math.nan
+    if len(sites) > 1:
+        gradient = squares[0] / squares[-1] if squares[-1] > 0.0 else 0.0
     return {
         "depth": float(depth if depth is not None else math.nan),
         "width": float(width if width is not None else math.nan),
@@ -266,6 +268,8 @@ def _measured(model: nn.Module, data: Any, seed: int) -> Measured:
 
 def _slope(points: Sequence[Mapping[str, float]], quantity: str, swept: str) -> float:
     """Fit the logarithm by least squares; NaN with fewer than two places."""
+    if any(math.isnan(p[quantity]) for p in points):
+        return math.nan  # one activation has no gradient on its way to another
     usable = [p for p in points if p[quantity] > 0.0 and math.isfinite(p[quantity])]
     x = np.array([math.log2(p["width"]) if swept == "width" else p["depth"] for p in usable])
     if len(usable) < len(points):

@@ -193,7 +193,7 @@ def _enter(measured: Measured) -> None:
         if index < len(measured.graph.ops) and moments.units:
             facts = measured.graph.ops[index].facts
             facts["in_mean"], facts["in_var"] = moments.mean, moments.var
-            facts["in_shape"] = (measured.rows,)
+            facts["in_shape"] = (measured.rows, *facts.get("in_shape", ())[1:])
 
 
 def _links(measured: Measured) -> dict[int, Link]:

@@ -39,7 +39,7 @@ def plain_dropout(context: Context) -> Iterator[Finding]:
     found = [
         op
         for op in context.graph.of("dropout")
-        if op.facts.get("p") and _is_after_selu(context, op)
+        if op.facts.get("p") and _is_after_selu(context, op) and not _serves_attention(context, op)
     ]
     for group in _by(found, "p"):
         p = float(group[0].facts["p"])
@@ -115,6 +115,11 @@ def alpha_dropout(context: Context) -> Iterator[Finding]:
 def _is_after_selu(context: Context, op: Op) -> bool:
     before = context.last_activation(op)
     return bool(before) and before[0].name == "selu"
+
+
+def _serves_attention(context: Context, op: Op) -> bool:
+    """Tell the dropout of a transformer's feed-forward part, between two normalisations."""
+    return context.attends and context.free_depth[op.index] <= 1
 
 
 def _differs(op: Op, selu: Op) -> bool:

@@ -57,6 +57,7 @@ class Preset:
 PRESETS: Final[Mapping[str, Preset]] = {
     "digits": Preset(epochs=12, lr=0.001, train_size=None, seeds=3),
     "mnist": Preset(epochs=3, lr=0.001, train_size=20_000, seeds=1),
+    "cifar10": Preset(epochs=3, lr=0.001, train_size=20_000, seeds=1),
 }
 
 
@@ -93,23 +94,23 @@ def fifty_layers(
 
     Parameters
     ----------
-    data : {"digits", "mnist"}
+    data : {"digits", "mnist", "cifar10"}
         Data set, see :func:`load_data`.
     data_dir : path-like, optional
-        Folder with the MNIST files, see :func:`load_data`.
+        Folder with the files, see :func:`load_data`.
     depth, width : int
         Hidden layers and units in each.
     epochs : int, optional
-        Passes over the training rows; by default 12 for digits and 3 for MNIST.
+        Passes over the training rows; by default 12 for digits and 3 for the others.
     batch_size : int
         Rows per step, at most the number of training rows.
     lr : float, optional
         Learning rate of all arms, constant; 0.001 by default.
     seed, seeds : int
         First seed, and the number of seeds; each arm is trained from ``seed``, ``seed + 1``, ….
-        By default three seeds for digits and one for MNIST.
+        By default three seeds for digits and one for the others.
     train_size : int, optional
-        Keep the first rows of the training part; by default all digits, 20,000 of MNIST.
+        Keep the first rows of the training part; by default all digits, 20,000 of the others.
     arms : sequence of str
         Arms to train, from ``ARMS``.
     default_init : {"torch", "glorot", "uniform05"}
@@ -303,6 +304,7 @@ def _train(
                 batch_size=options["batch_size"],
                 lr=options["lr"],
                 generator=generator_for(seed, name, "order"),
+                partial=True,
                 on_step=watch.step,
             )
         )

@@ -85,10 +85,10 @@ def fixed_point(
         LeCun normal, or scaled orthogonal hidden layers.
     lrs : sequence of float
         Learning rates tried in each cell; the validation rows choose.
-    data : {"digits", "mnist"}
+    data : {"digits", "mnist", "cifar10"}
         Data set, see :func:`load_data`.
     data_dir : path-like, optional
-        Folder with the MNIST files.
+        Folder with the files.
     width, epochs, batch_size, seed : int
         Units per hidden layer, passes over the training rows, rows per step, seed.
     train_size : int, optional

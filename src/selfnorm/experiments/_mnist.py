@@ -7,6 +7,7 @@ import lzma
 import math
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from selfnorm.errors import DataError
 
-__all__ = ["MnistHalf", "check_half", "read_mnist"]
+__all__ = ["DAMAGE", "MnistHalf", "check_half", "read_mnist", "require_files"]
 
 MnistHalf = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
@@ -24,7 +25,7 @@ _IDX_PREFIX: Final = {"train": "train", "test": "t10k"}
 _IMAGE_MAGIC: Final = 2051
 _LABEL_MAGIC: Final = 2049
 # What the archive readers raise for a damaged, truncated or foreign file.
-_DAMAGE: Final = (
+DAMAGE: Final = (
     EOFError,
     KeyError,
     NotImplementedError,
@@ -58,7 +59,7 @@ def read_mnist(folder: Path) -> tuple[MnistHalf, MnistHalf] | None:
     """
     archives = {half: folder / name for half, name in _NPZ.items()}
     if any(path.is_file() for path in archives.values()):
-        _require(archives.values())
+        require_files(archives.values(), "MNIST")
         return _read_npz(archives["train"]), _read_npz(archives["test"])
     wanted = {
         (half, kind): _find_idx(folder, f"{_IDX_PREFIX[half]}-{kind}", rank)
@@ -67,7 +68,7 @@ def read_mnist(folder: Path) -> tuple[MnistHalf, MnistHalf] | None:
     }
     if not any(path.is_file() for path in wanted.values()):
         return None
-    _require(wanted.values())
+    require_files(wanted.values(), "MNIST")
     halves = [
         check_half(
             _read_idx(wanted[half, "images"], _IMAGE_MAGIC),
@@ -103,12 +104,12 @@ def check_half(images: NDArray[np.generic], labels: NDArray[np.generic], source:
     return images.astype(np.uint8), labels.astype(np.int64)
 
 
-def _require(paths: object) -> None:
+def require_files(paths: Iterable[Path], what: str) -> None:
     """Raise if one of the files of a set is missing."""
-    for path in paths:  # type: ignore[attr-defined]
+    for path in paths:
         if not path.is_file():
             raise DataError(
-                f"{path} is missing, while other MNIST files lie beside it; add it, or point "
+                f"{path} is missing, while other {what} files lie beside it; add it, or point "
                 "data_dir (or SELFNORM_DATA) to a complete copy"
             )
 
@@ -126,7 +127,7 @@ def _read_npz(path: Path) -> MnistHalf:
         # Opened here: NumPy leaves a damaged archive that it opened itself to the collector.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             images, labels = archive["X"], archive["y"]
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DataError(
             f"{path} cannot be read as a NumPy archive with the arrays X and y ({error}); "
             "copy it again"
@@ -140,7 +141,7 @@ def _read_idx(path: Path, magic: int) -> NDArray[np.uint8]:
         content = path.read_bytes()
         if path.suffix == ".gz":
             content = gzip.decompress(content)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DataError(f"{path} cannot be read ({error}); copy it again") from error
     rank = magic & 0xFF
     header = np.frombuffer(content[: 4 * (1 + rank)], dtype=np.uint8)

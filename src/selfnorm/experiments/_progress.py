@@ -79,7 +79,7 @@ class Watch:
         self._step = 0
         self.seed = seed
 
-    def step(self, epoch: int, loss: float, accuracy: float | None) -> None:
+    def step(self, epoch: int, loss: float | None, accuracy: float | None) -> None:
         """Report one optimiser step."""
         self._step += 1
         self._tell(epoch, self._step, loss, accuracy, "training")

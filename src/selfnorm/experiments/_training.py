@@ -35,12 +35,18 @@ class History:
         Wall time, evaluation included.
     diverged : dict or None
         ``{"epoch": …, "step": …}``, counted from 1, of the first loss that was not finite.
+    tested : list of float or None
+        After each epoch: accuracy on the test rows, if there were any; chooses nothing.
+    epoch_seconds : list of float
+        Wall time of each finished epoch's steps, evaluation not included.
     """
 
     accuracy: list[float | None]
     loss: list[float | None]
     seconds: float
     diverged: dict[str, int] | None
+    tested: list[float | None] = dataclasses.field(default_factory=list)
+    epoch_seconds: list[float] = dataclasses.field(default_factory=list)
 
 
 def as_rows(X: NDArray[np.float32], y: NDArray[np.int64]) -> Rows:
@@ -58,13 +64,18 @@ def train(
     lr: float,
     generator: torch.Generator,
     schedule: Schedule = "constant",
+    momentum: float = MOMENTUM,
+    weight_decay: float = 0.0,
+    summed: bool = False,
+    transform: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    test_rows: Rows | None = None,
+    partial: bool = False,
     on_step: Callable[[int, float, float | None], None] | None = None,
 ) -> History:
-    """Train by stochastic gradient descent with momentum 0.9 on the cross-entropy.
+    """Train by stochastic gradient descent with momentum on the cross-entropy.
 
-    Each epoch visits the rows in a new order drawn from ``generator``; the last batch takes what
-    is left, unless that is a single row, of which batch normalisation can make nothing. A loss
-    that is not finite ends the training at once.
+    Each epoch visits the rows in a new order drawn from ``generator``. A loss that is not finite
+    ends the training at once.
 
     Parameters
     ----------
@@ -80,6 +91,20 @@ def train(
         Draws the order of the rows.
     schedule : {"constant", "cosine"}
         ``cosine``: step k of K uses ``lr · (1 + cos(π k / K)) / 2``.
+    momentum : float
+        Momentum, 0.9 unless said otherwise.
+    weight_decay : float
+        What is added to the gradient, times the parameters.
+    summed : bool
+        Descend on the sum of the loss over the batch instead of its mean; what is recorded is
+        the mean in either case.
+    transform : callable, optional
+        Changes each batch of inputs, for example by flips and crops.
+    test_rows : tuple of torch.Tensor, optional
+        Measured after each epoch as well, and nothing more.
+    partial : bool
+        Whether rows that do not fill the last batch are taken, unless there is but one, of which
+        batch normalisation can make nothing; by default they are left out.
     on_step : callable, optional
         Called as ``on_step(epoch, loss, accuracy)`` after each step; the accuracy is that of the
         last finished epoch.
@@ -91,15 +116,20 @@ def train(
     """
     started = time.perf_counter()
     X, y = rows
-    steps_per_epoch = len(X) // batch_size + (len(X) % batch_size > 1)
+    steps_per_epoch = len(X) // batch_size + (partial and len(X) % batch_size > 1)
     total = epochs * steps_per_epoch
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=MOMENTUM, fused=True)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True
+    )
     accuracy: list[float | None] = []
     loss: list[float | None] = []
+    tested: list[float | None] = []
+    epoch_seconds: list[float] = []
     diverged = None
     done = 0
     for epoch in range(1, epochs + 1):
         model.train()
+        epoch_started = time.perf_counter()
         order = torch.randperm(len(X), generator=generator)
         losses: list[float] = []
         weights: list[int] = []
@@ -108,12 +138,13 @@ def train(
                 optimizer.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * done / total)) / 2
             batch = order[step * batch_size : (step + 1) * batch_size]
             optimizer.zero_grad(set_to_none=True)
-            objective = nn.functional.cross_entropy(model(X[batch]), y[batch])
+            inputs = X[batch] if transform is None else transform(X[batch])
+            objective = nn.functional.cross_entropy(model(inputs), y[batch])
             value = objective.item()
             if not math.isfinite(value):
                 diverged = {"epoch": epoch, "step": done + 1}
                 break
-            objective.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(objective * len(batch) if summed else objective)
             optimizer.step()
             done += 1
             losses.append(value)
@@ -122,14 +153,25 @@ def train(
                 on_step(epoch, value, accuracy[-1] if accuracy else None)
         if diverged:
             break
+        seconds = time.perf_counter() - epoch_started
         score = accuracy_of(model, held_out)
-        if score is None:
+        test_score = None if test_rows is None else accuracy_of(model, test_rows)
+        if score is None or (test_rows is not None and test_score is None):
             diverged = {"epoch": epoch, "step": done}
             break
+        epoch_seconds.append(seconds)
         accuracy.append(score)
+        tested.append(test_score)
         loss.append(float(np.average(losses, weights=weights)))
     missing: list[float | None] = [None] * (epochs - len(accuracy))
-    return History(accuracy + missing, loss + missing, time.perf_counter() - started, diverged)
+    return History(
+        accuracy + missing,
+        loss + missing,
+        time.perf_counter() - started,
+        diverged,
+        tested + missing,
+        epoch_seconds,
+    )
 
 
 def accuracy_of(model: nn.Module, rows: Rows) -> float | None:

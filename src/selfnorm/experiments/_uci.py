@@ -225,6 +225,6 @@ def _run(
                 done[method.name] += 1
                 right[method.name] += cell.get("accuracy") or 0.0
                 mean = right[method.name] / done[method.name] if collection != "houses" else None
-                watches[method.name].step(done[method.name], None, mean)  # type: ignore[arg-type]
+                watches[method.name].step(done[method.name], None, mean)
                 if done[method.name] == total:
                     watches[method.name].end(None, mean, "finished")

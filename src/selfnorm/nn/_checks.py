@@ -8,7 +8,47 @@ import torch
 
 from selfnorm.errors import DomainError
 
-__all__ = ["check_dims", "check_dtype", "check_generator", "check_size"]
+__all__ = [
+    "check_channels",
+    "check_dims",
+    "check_dtype",
+    "check_generator",
+    "check_size",
+    "check_sizes",
+]
+
+
+def check_channels(in_channels: int, out_channels: int, groups: int) -> None:
+    """Refuse numbers of channels that are none, or that the groups do not divide."""
+    for name, value in (("in_channels", in_channels), ("out_channels", out_channels)):
+        check_size(name, value, 1)
+    check_size("groups", groups, 1)
+    if in_channels % groups or out_channels % groups:
+        raise DomainError(
+            "groups must divide in_channels and out_channels, however: "
+            f"in_channels={in_channels}, out_channels={out_channels}, groups={groups}; "
+            f"take a common divisor: {', '.join(map(str, _common(in_channels, out_channels)))}"
+        )
+
+
+def _common(a: int, b: int) -> list[int]:
+    return [n for n in range(1, min(a, b) + 1) if a % n == 0 and b % n == 0]
+
+
+def check_sizes(name: str, value: int | Sequence[int], count: int, least: int) -> tuple[int, ...]:
+    """Return one integer per spatial dimension of one for all or one for each."""
+    if type(value) is int:
+        value = (value,) * count
+    if (
+        not isinstance(value, tuple | list)
+        or len(value) != count
+        or not all(type(size) is int and size >= least for size in value)
+    ):
+        raise DomainError(
+            f"{name} must be an integer, {least} or more, or {count} of them, one per spatial "
+            f"dimension, however: {name}={value!r}"
+        )
+    return tuple(value)
 
 
 def check_dims(name: str, value: Sequence[int]) -> tuple[int, ...]:

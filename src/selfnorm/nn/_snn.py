@@ -197,22 +197,12 @@ class SNN(nn.Module):
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw all weights anew, from ``generator`` alone if one is given."""
         for index, block in enumerate(self.hidden):
-            gain = 1.0 if index == 0 else self._gain()
+            gain = 1.0 if index == 0 else weight_gain(self.activation, self.fixed_point)
             init.initialize_(block, method=self.weight_init, gain=gain, generator=generator)
             for part in block.children():
                 if isinstance(part, nn.PReLU):
                     part.reset_parameters()
         init.initialize_(self.head, generator=generator)
-
-    def _gain(self) -> float:
-        """Return the gain that keeps the pre-activations' variance after an activation."""
-        mean, var = self.fixed_point
-        if self.activation != "selu":
-            after = theory.moments(theory.activation(self.activation), 0.0, 1.0)
-            second_moment = float(after.var + after.mean**2)
-        else:
-            second_moment = var + mean**2
-        return math.sqrt(var / second_moment)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the network to inputs of shape (..., in_features)."""
@@ -228,6 +218,17 @@ class SNN(nn.Module):
             mean, var = self.fixed_point
             shown += f", fixed_point=({mean:g}, {var:g}), input_scale={self.input_scale:g}"
         return shown
+
+
+def weight_gain(activation: str, fixed_point: tuple[float, float]) -> float:
+    """Return the gain that keeps the pre-activations' variance after an activation."""
+    mean, var = fixed_point
+    if activation != "selu":
+        after = theory.moments(theory.activation(activation), 0.0, 1.0)
+        second_moment = float(after.var + after.mean**2)
+    else:
+        second_moment = var + mean**2
+    return math.sqrt(var / second_moment)
 
 
 def _widths(width: int, depth: int, out_features: int, shape: str) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from selfnorm.theory._edge_of_chaos import EdgeOfChaos, edge_of_chaos
 from selfnorm.theory._fixed_point import FixedPoint, fixed_point
 from selfnorm.theory._gradients import gradient_gain
 from selfnorm.theory._isometry import JacobianSpread, jacobian_spread
+from selfnorm.theory._maximum import maximum_moments
 from selfnorm.theory._moments import Moments, moment_jacobian, moment_map, moments
 from selfnorm.theory._predict import Layer, Trajectory, predict
 from selfnorm.theory._solve import SELUConstants, solve
@@ -65,6 +66,7 @@ __all__ = [
     "gradient_neutral_dropout",
     "jacobian_spread",
     "match_depth",
+    "maximum_moments",
     "moment_jacobian",
     "moment_map",
     "moments",

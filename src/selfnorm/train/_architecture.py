@@ -13,6 +13,7 @@ from torch import Tensor
 
 from selfnorm import nn, theory
 from selfnorm.errors import DomainError
+from selfnorm.nn._snn import weight_gain
 from selfnorm.train._checks import check_choice, check_count, check_number
 from selfnorm.train._random import generator_for
 
@@ -179,8 +180,8 @@ class Architecture:
     @property
     def gains(self) -> tuple[float, ...]:
         """Root of the sum of squared weights of each hidden layer's units at the start."""
-        probe = self.build()
-        return tuple(1.0 if k == 0 else probe._gain() for k in range(len(self.hidden)))
+        after = weight_gain(self.activation, self.moments)
+        return tuple(1.0 if k == 0 else after for k in range(len(self.hidden)))
 
     def affine(self, rate: float) -> tuple[float, float]:
         """Return a and b of the map a x + b that dropout ends with."""
