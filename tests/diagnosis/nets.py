@@ -337,6 +337,22 @@ def standard(rows: int = 200, features: int = 30) -> Tensor:
     return torch.randn(rows, features, generator=torch.Generator().manual_seed(9))
 
 
+def images() -> Tensor:
+    return standard(6 * 3, 256).reshape(6, 3, 16, 16)
+
+
+def pooled() -> nn.Module:
+    return nn.Sequential(
+        sn.nn.ConvSELU2d(3, 16, 3),
+        sn.nn.MaxPool2d(2),
+        sn.nn.ConvSELU2d(16, 24, 3),
+        sn.nn.AvgPool2d(2),
+        sn.nn.ConvSELU2d(24, 24, 3),
+        nn.Flatten(),
+        nn.Linear(24 * 16, 3),
+    )
+
+
 def one_hot() -> Tensor:
     classes = torch.randint(30, (300,), generator=torch.Generator().manual_seed(2))
     return F.one_hot(classes, 30).float()
@@ -448,6 +464,25 @@ HEALTHY: dict[str, Case] = {
     "SNN conic": (lambda: sn.nn.SNN(30, 4, width=96, depth=6, shape="conic"), standard),
     "SNN depth-matched": (
         lambda: sn.nn.SNN(30, 4, width=64, depth=40, dropout=0.0, fixed_point="depth-matched"),
+        standard,
+    ),
+    "SNNConv": (lambda: sn.nn.SNNConv(3, 5, image_size=16, depth=5, width=12), images),
+    "SNNConv rescaled": (
+        lambda: sn.nn.SNNConv(3, 5, image_size=16, depth=5, width=12, padding_mode="rescaled"),
+        images,
+    ),
+    "SNNResNet": (lambda: sn.nn.SNNResNet(3, 5, image_size=16, depth=9, width=12), images),
+    "SNNAutoencoder": (lambda: sn.nn.SNNAutoencoder(30, 4, width=80, variational=True), standard),
+    "SNNField": (lambda: sn.nn.SNNField(7, width=96), None),
+    "SNNSequenceClassifier": (
+        lambda: sn.nn.SNNSequenceClassifier(6, 3, hidden=48),
+        lambda: standard(9 * 11, 6).reshape(9, 11, 6),
+    ),
+    "pools that keep moments": (pooled, images),
+    "weight standardised": (
+        lambda: nn.Sequential(
+            sn.nn.WSLinear(30, 64), nn.SELU(), sn.nn.WSLinear(64, 64), nn.SELU(), nn.Linear(64, 2)
+        ),
         standard,
     ),
     "SNN elu": (lambda: sn.nn.SNN(30, 4, width=64, depth=3, activation="elu"), standard),

@@ -44,8 +44,6 @@ NOT_BY_A_LINE = {
     "narrow",
     "one-hot",
     "decayed",
-    "max pooling",
-    "average pooling",
 }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import torch
@@ -177,15 +179,19 @@ def _ran(model: nn.Module, args: Any, kwargs: Any, *, user: bool) -> Graph:
 def _found_without(model: nn.Module) -> Graph:
     if not _may_concern(model):
         return Graph([], "run")
-    for args in guesses(model):
+    by_running = (functools.partial(_ran, model, args, {}, user=False) for args in guesses(model))
+    by_symbols = [functools.partial(symbolically, model)]
+    # On the meta device there is nothing to measure, and torch takes seconds to get ready for it.
+    meta = any(p.is_meta for p in model.parameters())
+    ways: Iterable[Callable[[], Graph]] = (
+        itertools.chain(by_symbols, by_running) if meta else itertools.chain(by_running, by_symbols)
+    )
+    for way in ways:
         try:
-            return _ran(model, args, {}, user=False)
-        except Exception:  # noqa: BLE001, S112 - a wrong guess; the next one may fit
+            return way()
+        except Exception:  # noqa: BLE001, S112 - a wrong guess, or code that symbols do not fit
             continue
-    try:
-        return symbolically(model)
-    except Exception:  # noqa: BLE001 - symbols do not fit all code
-        return by_registration(model)
+    return by_registration(model)
 
 
 def _may_concern(model: nn.Module) -> bool:

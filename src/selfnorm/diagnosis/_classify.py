@@ -365,6 +365,8 @@ def _weight(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], is_signal
         return Call("weight", name, {"weight": weight, "bias": None})
     if name == "addmm":
         weight = args[2]
+        if is_signal(args[0]) or is_signal(weight):
+            return Call("mul" if is_signal(weight) else "mix", name, {})
         return Call("weight", name, {"weight": weight.t(), "bias": args[0]})
     weight = _argument(args, kwargs, 1 if name != "bilinear" else 2, "weight", None)
     bias = _argument(args, kwargs, 2 if name != "bilinear" else 3, "bias", None)
@@ -391,6 +393,9 @@ def _sum(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], is_signal: A
     if sum(map(is_signal, args[:2])) == 2:
         alpha = _number(kwargs.get("alpha", 1))
         return Call("add", name, {"alpha": 1.0 if alpha is None else alpha})
+    other = next((one for one in args[:2] if isinstance(one, Tensor) and not is_signal(one)), None)
+    if other is not None and sum(size > 1 for size in other.shape) > 1:
+        return Call("mix", name, {})  # more than a bias: positions, a first state
     return Call("shape", name, {"shift": True})
 
 
