@@ -17,7 +17,7 @@ def test_rows_leave_the_range_or_are_kept(tmp_path: Path) -> None:
         depth=3, width=12, epochs=3, batch_size=16, seeds=2, arms=arms, out=tmp_path
     )
     decayed, kept, adam = result.record["arms"]
-    # Of 90 steps an epoch with the effective rate .1 the decay alone leaves exp(-2 · .1 · .1 · 90) of
+    # Of 90 steps an epoch at the effective rate .1 the decay alone leaves exp(-2 · .1 · .1 · 90) of
     # the squares, 16 %; the loss pulls against it.
     assert decayed["left_epoch"] == [1, 1]
     assert decayed["tau"][0] < 0.477

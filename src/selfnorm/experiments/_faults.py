@@ -30,7 +30,7 @@ _ROWS: Final = 512
 
 def faults(
     *,
-    epochs: int = 6,
+    epochs: int = 4,
     batch_size: int = 64,
     lr_sgd: float = 0.01,
     lr_adam: float = 0.001,
