@@ -7,7 +7,7 @@ import torch
 
 import selfnorm as sn
 
-from .nets import HEALTHY, SICK, lecun, mlp
+from .nets import HEALTHY, SICK, lecun, lightning_module, mlp
 
 
 @pytest.mark.parametrize("name", HEALTHY)
@@ -26,6 +26,13 @@ def test_the_first_finding_names_the_fault(name: str) -> None:
     assert [one.code for one in found][:1] == [code], "\n".join(map(str, found))
 
 
+@pytest.mark.slow
+def test_lightning_modules() -> None:  # their import takes seconds
+    found = sn.check(lightning_module())
+    assert [one.code for one in found] == ["default-init"]
+    assert found[0].fix == "selfnorm.init.initialize_(model.model)"
+
+
 # Faults whose mending is a change of code, of data or of the training, not of a model at hand.
 NOT_BY_A_LINE = {
     "raw input",
@@ -37,8 +44,6 @@ NOT_BY_A_LINE = {
     "narrow",
     "one-hot",
     "decayed",
-    "max pooling",
-    "average pooling",
 }
 
 

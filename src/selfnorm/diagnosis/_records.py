@@ -239,8 +239,10 @@ class Diagnosis:
         if worst:
             more = f", and {len(worst) - 1} more" if len(worst) > 1 else ""
             return f"Not healthy: {worst[0].code} at {worst[0].place or 'the model'}{more}."
+        if not self.rows:
+            return f"No fault found in {len(self.structure)} operations."
         if not self.layers:
-            return "No finding; no activation ran."
+            return "No fault found; no activation ran."
         low, high = (f(one.var for one in self.layers) for f in (min, max))
         return (
             f"Healthy: {len(self.layers)} activations with variances from {low:.3g} to {high:.3g}."

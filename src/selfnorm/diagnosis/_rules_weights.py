@@ -69,17 +69,38 @@ def initialisation(context: Context) -> Iterator[Finding]:
             layers=len(broken),
         )
     rows = [(op, facts) for op, facts in rows if facts.finite]
-    sure = {known.code: [op for op, facts in rows if _is(known, facts)] for known in _KNOWN}
+    shared = _shared(context)
     faulty: set[int] = set()
     for known in _KNOWN:
-        if sure[known.code]:
+        # Two layers whose sum has the right variance are as they should be, unless by accident.
+        alone = [
+            (op, facts)
+            for op, facts in rows
+            if op.index not in faulty and (op.index not in shared or known.code == "default-init")
+        ]
+        if any(_is(known, facts) for _, facts in alone):
             # Beside a layer that is beyond doubt, one too small to tell alone counts as well.
-            found = [(op, facts) for op, facts in rows if _may_be(known, facts)]
-            found = [(op, facts) for op, facts in found if op.index not in faulty]
+            found = [(op, facts) for op, facts in alone if _may_be(known, facts)]
             faulty |= {op.index for op, _ in found}
             yield _named(context, known, found)
-    rest = [(op, facts) for op, facts in rows if op.index not in faulty]
+    rest = [(op, facts) for op, facts in rows if op.index not in faulty | shared]
     yield from _unnamed(context, rest, bool(faulty))
+
+
+def _shared(context: Context) -> set[int]:
+    """Find layers whose sum is what a SELU gets, and whose sums of squares together are right."""
+    found: set[int] = set()
+    for selu in context.selus:
+        parts = [
+            one
+            for one, passed in context.graph.before(selu)
+            if one is not None and one.kind == "weight" and "add" in passed
+        ]
+        known = [facts for op in parts if (facts := context.weights(op)) is not None]
+        low, high = _range(selu)
+        if len(known) > 1 and low < sum(facts.tau for facts in known) < high:
+            found |= {op.index for op in parts}
+    return found
 
 
 def activation_constants(context: Context) -> Iterator[Finding]:
@@ -131,10 +152,6 @@ def _named(context: Context, known: _Known, found: Sequence[tuple[Op, WeightFact
     depth = max(context.graph.selu_depth())
     selu = context.next_selu(ops[-1])
     low, high = _range(selu)
-    if known.code == "truncated-init":
-        severity = "warning" if low < known.tau < high else None
-    else:
-        severity = None
     return finding(
         known.code,
         join_places(op.place for op in ops),
@@ -142,7 +159,6 @@ def _named(context: Context, known: _Known, found: Sequence[tuple[Op, WeightFact
         f"SELU needs 1 (it holds a variance from {low:.3g} to {high:.3g}). "
         + _consequence(known.tau, depth),
         init_fix(context, ops),
-        severity=severity,  # type: ignore[arg-type]
         weight_sumsq=tau,
         expected_weight_sumsq=known.tau,
         low=low,
@@ -263,7 +279,7 @@ _REFUSED: Final = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 
 def init_fix(context: Context, ops: Sequence[Op]) -> str:
     """Return the shortest line that initialises these layers and spoils no other."""
-    modules = dict(context.model.named_modules())
+    modules = context.modules
     paths = list(dict.fromkeys(op.place for op in ops))
     known = all(
         path in modules and isinstance(getattr(modules[path], "weight", None), nn.Parameter)
