@@ -1,9 +1,9 @@
 """Reports: one self-contained HTML file from plain records.
 
 Parts of a page (:class:`Page`, :class:`Section`, :class:`Table`, :class:`Choice`) and pictures
-(:func:`line_chart`, :func:`heatmap`, :func:`vector_field`). A page needs no network, no script and
-no other file; it reads well at 400 and at 1280 pixels, in light and dark and in print. Every text
-from outside is escaped.
+(:func:`line_chart`, :func:`heatmap`, :func:`image_grid`, :func:`vector_field`). A page needs no
+network, no script and no other file; it reads well at 400 and at 1280 pixels, in light and dark
+and in print. Every text from outside is escaped.
 
 Three pages are made here as well: that of the theory, :func:`theory_report`, that of a model
 trained on a table, :func:`tabular_report`, and that of a network that was diagnosed,
@@ -18,6 +18,7 @@ from selfnorm.report._dependencies import require
 from selfnorm.report._diagnosis_page import diagnosis_report
 from selfnorm.report._figure import Figure
 from selfnorm.report._heatmap import heatmap
+from selfnorm.report._image_grid import image_grid
 from selfnorm.report._line_chart import line_chart
 from selfnorm.report._numbers import format_number
 from selfnorm.report._page import Page, Section
@@ -43,6 +44,7 @@ __all__ = [
     "diagnosis_report",
     "format_number",
     "heatmap",
+    "image_grid",
     "line_chart",
     "palette",
     "require",
