@@ -192,7 +192,8 @@ def _case(name: str, what: str, build: Builder, fix: Fix, text: str, **more: Any
 
 
 _MAKE: Final = "selfnorm.init.initialize_(model)"
-_CONVERT: Final = "selfnorm.convert(model, X).model"
+_CONVERT: Final = "selfnorm.convert(model, X, weights='new').model"
+_EXCHANGE: Final = "selfnorm.convert(model, weights='keep').model"
 
 FAULTS: Final = {
     case.name: case
@@ -221,7 +222,7 @@ FAULTS: Final = {
         _case(
             "plain-dropout", "8 layers, Dropout(0.2) after each",
             lambda: mlp(lambda: nn.Dropout(0.2), depth=8),
-            _exchanged, _CONVERT,
+            _exchanged, _EXCHANGE,
         ),
         _case(
             "batch-norm", "BatchNorm1d before each SELU",
