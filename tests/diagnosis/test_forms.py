@@ -53,6 +53,15 @@ def test_each_form_of_data_gives_the_same_moments(form: str) -> None:
     assert np.allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize(
+    "x", [X, X.numpy(), (X, torch.zeros(300)), {"input": X, "y": X}, FORMS["loader"], iter([X])]
+)
+def test_check_takes_them_too(x: Any) -> None:
+    torch.manual_seed(8)
+    model = lecun(mlp(2))
+    assert not sn.check(model, x)
+
+
 def test_an_iterator_is_read_once_and_no_further_than_asked() -> None:
     taken = 0
 
@@ -216,6 +225,7 @@ REFUSALS: dict[str, tuple[Any, type[Exception], str]] = {
     "shape diagnosed": (lambda: sn.diagnose(mlp(2), X[:, :7]), DataError, "must run on the data"),
     "no rows": (lambda: sn.diagnose(mlp(2), X[:0]), DataError, "at least one row"),
     "used up": (lambda: sn.diagnose(mlp(2), iter([])), DataError, "at least one row"),
+    "used up for check": (lambda: sn.check(mlp(2), iter([])), DataError, "at least one row"),
     "number": (lambda: sn.diagnose(mlp(2), 3), DataError, "a int came"),
     "texts": (lambda: sn.diagnose(mlp(2), np.array([["a"]])), DataError, "dtype=<U1"),
     "lengths": (lambda: sn.diagnose(mlp(2), (X, X[:3])), DataError, r"\[3, 300\]"),

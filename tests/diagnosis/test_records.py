@@ -81,6 +81,14 @@ def test_every_code_is_words_and_has_a_source() -> None:
         assert rule.source
 
 
+def test_the_page_of_the_guide_lists_every_fault() -> None:
+    page = Path(__file__).parents[2] / "docs" / "diagnosis.md"
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\w+) \|", page.read_text(encoding="utf-8"), re.M)
+    assert dict(rows) == {code: rule.severity for code, rule in RULES.items()}
+    order = sorted_findings(Finding(c, r.severity, "", "", {}, "") for c, r in RULES.items())
+    assert [code for code, _ in rows] == [one.code for one in order]
+
+
 def test_a_diagnosis_as_data_and_text() -> None:
     found = sn.diagnose(sick(), standard())
     record = json.loads(found.to_json())

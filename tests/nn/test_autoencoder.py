@@ -179,3 +179,57 @@ def test_it_learns_a_plane() -> None:
 def test_refusals(make: Any, message: str) -> None:
     with pytest.raises(DomainError, match=message):
         make()
+
+
+@pytest.mark.parametrize("var", [1.0, 0.4])
+def test_moments_of_images_at_the_start(var: float) -> None:
+    """Two halvings and back; positions share their weights, so that 64 channels are what counts."""
+    net = nn.SNNAutoencoder((3, 16, 8), 100, width=64, depth=5, var=var, generator=seeded(20))
+    x = torch.randn(60, 3, 16, 8, generator=seeded(21))
+    found = moments_by_layer(net, x)
+    assert len(found) == 12
+    hidden = found[:5] + found[6:11]
+    for mean, variance in hidden:
+        assert variance == pytest.approx(var, rel=0.35)
+        assert mean == pytest.approx(0.0, abs=0.2 * math.sqrt(var))
+    # The mean over the layers scatters less.
+    assert sum(v for _, v in hidden) / 10 == pytest.approx(var, rel=0.15)
+    assert found[5][1] == pytest.approx(1.0, abs=0.3)
+    assert found[11][1] == pytest.approx(1.0, abs=0.35)
+
+
+@pytest.mark.parametrize(("depth", "halvings"), [(1, 0), (1, 1), (3, 2), (4, 2), (3, 3)])
+def test_maps_shrink_and_grow_back(depth: int, halvings: int) -> None:
+    net = nn.SNNAutoencoder(
+        (2, 16, 8), 5, width=4, depth=depth, halvings=halvings, variational=True
+    )
+    x = torch.zeros(3, 2, 16, 8)
+    sizes: list[tuple[int, ...]] = []
+    for layer in [*net.encoder.hidden, *list(net.decoder.hidden)[1:]]:
+        layer.register_forward_hook(lambda _, __, out: sizes.append(tuple(out.shape[2:])))
+    assert net.eval()(x).shape == x.shape
+    inward, outward = sizes[:depth], sizes[depth:]
+    assert inward[-1] == (16 >> halvings, 8 >> halvings)
+    assert len(set(inward) | {(16, 8)}) == halvings + 1
+    # The decoder's layers see the maps of the encoder's in reverse order.
+    assert outward == list(reversed(inward))[1:]
+    assert net.encode(x).shape == (3, 5)
+    assert net.elbo(x, generator=seeded(22)).loss.shape == ()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.SNNAutoencoder((3, 8), 2), r"\(3, 8\)"),  # type: ignore[arg-type]
+        (lambda: nn.SNNAutoencoder((3, 12, 6), 2), r"multiples of 4.*\(3, 12, 6\)"),
+        (lambda: nn.SNNAutoencoder((3, 16, 16), 2, depth=1), "halvings=2, depth=1"),
+        (lambda: nn.SNNAutoencoder((3, 8, 8), 2, shape="conic"), "shape='conic'"),
+        (
+            lambda: nn.SNNAutoencoder((3, 8, 8), 2)(torch.zeros(5, 3, 8, 4)),
+            r"\(N, 3, 8, 8\).*\(5, 3, 8, 4\)",
+        ),
+    ],
+)
+def test_refused_images(make: Any, message: str) -> None:
+    with pytest.raises(DomainError, match=message):
+        make()

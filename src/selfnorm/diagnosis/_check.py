@@ -13,7 +13,7 @@ from torch import nn
 
 from selfnorm.diagnosis import _rules_order, _rules_size, _rules_weights
 from selfnorm.diagnosis._arguments import as_arguments, guesses
-from selfnorm.diagnosis._batches import batches_of
+from selfnorm.diagnosis._batches import first_batch
 from selfnorm.diagnosis._context import Context
 from selfnorm.diagnosis._graph import Graph
 from selfnorm.diagnosis._outline import outline
@@ -43,6 +43,7 @@ _RULES: Final[tuple[_Rule, ...]] = (
 )
 _ROWS: Final = 256  # of a user's batch, for moments of the input
 _IMAGES: Final = 8
+_LARGE: Final = 1 << 20  # numbers, beyond which a few images are enough
 
 
 def check(model: nn.Module, x: Any = None, *, optimizer: Any = None) -> list[Finding]:
@@ -57,9 +58,10 @@ def check(model: nn.Module, x: Any = None, *, optimizer: Any = None) -> list[Fin
     ----------
     model : torch.nn.Module
         Any network, with or without self-normalizing parts; on any device, "meta" too.
-    x : torch.Tensor, array, tuple or dict, optional
-        One batch, as the model takes it: a tuple is several arguments, a dict keyword arguments.
-        With it the input's mean and variance are checked as well.
+    x : torch.Tensor, array, tuple, dict or DataLoader, optional
+        One batch, as the model takes it: a tuple is several arguments, a dict keyword arguments;
+        what ``forward`` does not need is left out. Of a loader or another iterator the first
+        batch is taken. With it the input's mean and variance are checked as well.
     optimizer : torch.optim.Optimizer, optional
         Its weight decay is checked too.
 
@@ -107,12 +109,7 @@ def check(model: nn.Module, x: Any = None, *, optimizer: Any = None) -> list[Fin
 
 def checked(model: nn.Module, data: Any = None) -> Diagnosis:
     """Check on the first batch of data in any form, and return the outline with the findings."""
-    x = None
-    if data is not None:
-        with unchanged(model):
-            batch = next(batches_of(model, data, batch_size=_ROWS, max_rows=_ROWS))
-        x = batch.kwargs or tuple(batch.args)
-    context = context_of(model, x)
+    context = context_of(model, data)
     return Diagnosis(
         model=type(getattr(model, "_orig_mod", model)).__name__,
         findings=tuple(check_model(context)),
@@ -146,9 +143,11 @@ def context_of(model: nn.Module, x: Any = None, optimizer: Any = None) -> Contex
     with unchanged(model):
         if x is None:
             return Context(model, _found_without(model), (), optimizer)
-        args, kwargs = as_arguments(model, x, _ROWS)
-        if any(t.dim() > 2 and t.numel() > 1 << 20 for t in tensors_in((args, kwargs))):
-            args, kwargs = as_arguments(model, x, _IMAGES)
+        batch = first_batch(model, x, _ROWS)
+        if any(t.dim() > 2 and t.numel() > _LARGE for t in tensors_in((batch.args, batch.kwargs))):
+            args, kwargs = as_arguments(model, batch.kwargs or tuple(batch.args), _IMAGES)
+        else:
+            args, kwargs = batch.args, batch.kwargs
         inputs = [t.clone() for t in tensors_in((args, kwargs))]
         return Context(model, _ran(model, args, kwargs, user=True), inputs, optimizer)
 

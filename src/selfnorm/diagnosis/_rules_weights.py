@@ -152,10 +152,6 @@ def _named(context: Context, known: _Known, found: Sequence[tuple[Op, WeightFact
     depth = max(context.graph.selu_depth())
     selu = context.next_selu(ops[-1])
     low, high = _range(selu)
-    if known.code == "truncated-init":
-        severity = "warning" if low < known.tau < high else None
-    else:
-        severity = None
     return finding(
         known.code,
         join_places(op.place for op in ops),
@@ -163,7 +159,6 @@ def _named(context: Context, known: _Known, found: Sequence[tuple[Op, WeightFact
         f"SELU needs 1 (it holds a variance from {low:.3g} to {high:.3g}). "
         + _consequence(known.tau, depth),
         init_fix(context, ops),
-        severity=severity,  # type: ignore[arg-type]
         weight_sumsq=tau,
         expected_weight_sumsq=known.tau,
         low=low,

@@ -48,7 +48,7 @@ def autoencoder(
     *,
     data: str = "digits",
     data_dir: str | os.PathLike[str] | None = None,
-    depths: Sequence[int] = (4, 16, 32),
+    depths: Sequence[int] = (4, 16),
     arms: Sequence[str] = AUTOENCODER_ARMS,
     lrs: Sequence[float] = (0.001, 0.003, 0.01, 0.03),
     width: int = 64,

@@ -86,6 +86,7 @@ def render(record: Record) -> str:
                         "epoch",
                         "share not reconstructed",
                         by_epoch(deepest, "validation"),
+                        y_scale="log",
                         references=reference,
                     )
                 ],

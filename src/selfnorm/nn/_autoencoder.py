@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from selfnorm import init, theory
 from selfnorm.errors import DomainError
 from selfnorm.functional._checks import check_rate, is_number
+from selfnorm.nn._autoencoder_conv import ConvDecoder, ConvEncoder, check_image_shape
 from selfnorm.nn._checks import check_dtype, check_generator, check_size
 from selfnorm.nn._linear import LinearSELU
 from selfnorm.nn._snn import _widths
@@ -61,14 +62,19 @@ class SNNAutoencoder(nn.Module):
 
     Parameters
     ----------
-    in_features : int
-        Numbers per row, at least 1.
+    in_features : int or (int, int, int)
+        Numbers per row, at least 1; or channels, height and width of images, which makes the layers
+        convolutions (:class:`ConvSELU2d`, 3×3). The decoder then repeats pixels where the encoder
+        has stride 2, which keeps all moments.
     code_features : int
         Numbers per code, at least 1.
     width : int
-        Units of the widest hidden layers, those at the outside.
+        Units of the widest hidden layers, those at the outside; of images the channels of all.
     depth : int
         Hidden layers of the encoder, and of the decoder as many.
+    halvings : int
+        How often the encoder halves images. At most one halving per layer; height and width must
+        be multiples of 2 to this power.
     shape : {"rectangular", "conic"}
         Whether all hidden layers have ``width`` units, or narrow geometrically towards the code.
     dropout : float
@@ -104,8 +110,9 @@ class SNNAutoencoder(nn.Module):
 
     Notes
     -----
-    Shape: input and output (N, in_features), code (N, code_features). Inputs shall have mean 0 and
-    variance 1 per feature; the output is linear, for a squared error on such rows.
+    Shape: input and output (N, in_features), or (N, channels, height, width); code
+    (N, code_features). Inputs shall have mean 0 and variance 1; the output is linear, for a squared
+    error on such rows.
 
     References
     ----------
@@ -120,15 +127,19 @@ class SNNAutoencoder(nn.Module):
     (48, 31, 20, 13)
     >>> net(torch.zeros(5, 64)).shape, net.encode(torch.zeros(5, 64)).shape
     (torch.Size([5, 64]), torch.Size([5, 8]))
+    >>> images = SNNAutoencoder((3, 16, 8), 10, width=12, depth=3)
+    >>> images.encode(torch.zeros(5, 3, 16, 8)).shape
+    torch.Size([5, 10])
     """
 
     def __init__(
         self,
-        in_features: int,
+        in_features: int | tuple[int, int, int],
         code_features: int,
         *,
         width: int = 256,
         depth: int = 4,
+        halvings: int = 2,
         shape: Literal["rectangular", "conic"] = "rectangular",
         dropout: float = 0.0,
         variational: bool = False,
@@ -139,36 +150,52 @@ class SNNAutoencoder(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.in_features = check_size("in_features", in_features, 1)
-        self.code_features = check_size("code_features", code_features, 1)
         check_size("width", width, 1)
         check_size("depth", depth, 0)
+        self.code_features = check_size("code_features", code_features, 1)
         check_rate("dropout", dropout)
         check_dtype(dtype)
         check_generator(generator)
-        self.widths = _widths(width, depth, code_features, shape)
+        self.in_features = in_features
         self.variational = variational
         self.var = _variance(var, depth)
         self.weight_init = weight_init
         codes = 2 * code_features if variational else code_features
-        self.encoder = _Part((in_features, *self.widths, codes), self.var, dropout, dtype)
-        self.decoder = _Part(
-            (code_features, *reversed(self.widths), in_features), self.var, dropout, dtype
-        )
+        if isinstance(in_features, tuple | list):
+            self.in_features = images = check_image_shape(tuple(in_features), depth, halvings)
+            if shape != "rectangular":
+                raise DomainError(
+                    f"shape must be 'rectangular' for images, however: shape={shape!r}; the map "
+                    "narrows by halvings"
+                )
+            self.widths = (width,) * depth
+            sizes: dict[str, Any] = {"width": width, "depth": depth, "halvings": halvings}
+            sizes |= {"var": self.var, "dropout": dropout, "dtype": dtype}
+            self.encoder: nn.Module = ConvEncoder(images, codes, **sizes)
+            self.decoder: nn.Module = ConvDecoder(images, code_features, **sizes)
+        else:
+            check_size("in_features", in_features, 1)
+            self.widths = _widths(width, depth, code_features, shape)
+            layers = (self.var, dropout, dtype)
+            self.encoder = _Part((in_features, *self.widths, codes), *layers)
+            self.decoder = _Part((code_features, *reversed(self.widths), in_features), *layers)
         self.to_empty(device=torch.get_default_device() if device is None else device)
         self.reset_parameters(generator)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw all weights anew, from ``generator`` alone if one is given."""
         for part in (self.encoder, self.decoder):
-            init.initialize_(part.hidden, method=self.weight_init, generator=generator)
-            init.initialize_(part.head, generator=generator)
+            for name, child in part.named_children():
+                method = self.weight_init if name == "hidden" else "lecun_normal"
+                init.initialize_(child, method=method, generator=generator)
         if self.variational:
+            head = self.encoder.head
+            assert isinstance(head, nn.Linear)
             with torch.no_grad():
-                mean, log_var = self.encoder.head.weight.chunk(2)
+                mean, log_var = head.weight.chunk(2)
                 mean.mul_(math.sqrt(1.0 - _START))
                 log_var.zero_()
-                self.encoder.head.bias[self.code_features :].fill_(math.log(_START))
+                head.bias[self.code_features :].fill_(math.log(_START))
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the codes of rows; of a variational autoencoder their means.
@@ -176,7 +203,7 @@ class SNNAutoencoder(nn.Module):
         Parameters
         ----------
         x : Tensor
-            Shape (N, in_features).
+            Rows or images.
 
         Returns
         -------
@@ -191,7 +218,7 @@ class SNNAutoencoder(nn.Module):
         Parameters
         ----------
         x : Tensor
-            Shape (N, in_features).
+            Rows or images.
 
         Returns
         -------
@@ -222,9 +249,9 @@ class SNNAutoencoder(nn.Module):
         Returns
         -------
         Tensor
-            Shape (N, in_features).
+            Rows (N, in_features), or images.
         """
-        _check_rows("code", code, self.code_features)
+        _check_rows("code", code, (self.code_features,))
         out: Tensor = self.decoder(code)
         return out
 
@@ -251,7 +278,7 @@ class SNNAutoencoder(nn.Module):
         Parameters
         ----------
         x : Tensor
-            Shape (N, in_features), standardised; for the Bernoulli likelihood between 0 and 1.
+            Standardised rows or images; for the Bernoulli likelihood between 0 and 1.
         likelihood : {"gaussian", "bernoulli"}
             Normal with the output as mean, or independent bits with the output as logits.
         noise_var : float
@@ -276,12 +303,8 @@ class SNNAutoencoder(nn.Module):
             raise DomainError(
                 f"likelihood must be 'gaussian' or 'bernoulli', however: likelihood={likelihood!r}"
             )
-        for name, value, ok in (("noise_var", noise_var, noise_var > 0), ("beta", beta, beta >= 0)):
-            if not is_number(value) or not ok or not math.isfinite(value):
-                raise DomainError(
-                    f"{name} must be finite and {'above 0' if name == 'noise_var' else '0 or more'}"
-                    f", however: {name}={value!r}"
-                )
+        _check_number("noise_var", noise_var, 0.0, strict=True)
+        _check_number("beta", beta, 0.0, strict=False)
         mean, log_var = self.posterior(x)
         out = self.decoder(_draw(mean, log_var, check_generator(generator)))
         if likelihood == "gaussian":
@@ -289,7 +312,7 @@ class SNNAutoencoder(nn.Module):
             nats = 0.5 * ((out - x).square() / noise_var + constant)
         else:
             nats = nn.functional.binary_cross_entropy_with_logits(out, x, reduction="none")
-        reconstruction = nats.sum(dim=1).mean()
+        reconstruction = nats.flatten(1).sum(dim=1).mean()
         apart = 0.5 * (mean.square() + log_var.exp() - 1.0 - log_var)
         divergence = apart.sum(dim=1).mean()
         return ELBO(reconstruction + beta * divergence, reconstruction, divergence)
@@ -307,22 +330,23 @@ class SNNAutoencoder(nn.Module):
         Returns
         -------
         Tensor
-            Shape (n, in_features), without gradient. Only a variational autoencoder has learned
+            As many rows or images, without gradient. Only a variational autoencoder has learned
             what such codes mean.
         """
         check_size("n", n, 1)
-        weight = self.decoder.head.weight
+        like = next(self.decoder.parameters())
         code = torch.randn(
             (n, self.code_features),
             generator=check_generator(generator),
-            device=weight.device,
-            dtype=weight.dtype,
+            device=like.device,
+            dtype=like.dtype,
         )
         with torch.no_grad():
             return self.decode(code)
 
     def _encoded(self, x: Tensor) -> Tensor:
-        _check_rows("input", x, self.in_features)
+        images = self.in_features
+        _check_rows("input", x, images if isinstance(images, tuple) else (images,))
         out: Tensor = self.encoder(x)
         return out
 
@@ -365,13 +389,23 @@ def _variance(var: float | str, depth: int) -> float:
     return float(var)
 
 
+def _check_number(name: str, value: float, least: float, *, strict: bool) -> None:
+    inside = is_number(value) and math.isfinite(value) and value >= least
+    if not inside or (strict and value == least):
+        raise DomainError(
+            f"{name} must be finite and {'above' if strict else 'at least'} {least:g}, however: "
+            f"{name}={value!r}"
+        )
+
+
 def _draw(mean: Tensor, log_var: Tensor, generator: torch.Generator | None) -> Tensor:
     noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
     return mean + (0.5 * log_var).exp() * noise
 
 
-def _check_rows(name: str, x: Tensor, features: int) -> None:
-    if x.dim() != 2 or x.shape[1] != features:
+def _check_rows(name: str, x: Tensor, features: tuple[int, ...]) -> None:
+    if tuple(x.shape[1:]) != features or x.dim() != len(features) + 1:
         raise DomainError(
-            f"{name} must have shape (N, {features}), however: {name}.shape={tuple(x.shape)}"
+            f"{name} must have shape (N, {', '.join(map(str, features))}), however: "
+            f"{name}.shape={tuple(x.shape)}"
         )
