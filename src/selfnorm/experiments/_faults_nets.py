@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ __all__ = ["FAULTS", "Case"]
 DEPTH: Final = 24
 WIDTH: Final = 64
 
+Padding = Literal["zeros", "replicate"]
 Builder = Callable[[], nn.Module]
 Fix = Callable[[nn.Module, Task], nn.Module]
 
@@ -88,7 +89,9 @@ def mlp(
 
 def drawn(net: nn.Sequential, start: Callable[[Tensor], object] | None) -> nn.Sequential:
     """Draw every weight by a function, and set biases to 0; None leaves torch's default."""
-    for layer in net.modules() if start is not None else ():
+    if start is None:
+        return net
+    for layer in net.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
             start(layer.weight)
             if layer.bias is not None:
@@ -111,7 +114,8 @@ class Plain(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add."""
-        return x + self.act(self.layer(x))
+        y: Tensor = self.act(self.layer(x))
+        return x + y
 
 
 def residual() -> nn.Sequential:
@@ -129,7 +133,7 @@ class Off(nn.Module):
         return functional.alpha_dropout(x, 0.05)
 
 
-def conv(pool: Callable[[], nn.Module] | None, padding: str, depth: int = 8) -> nn.Sequential:
+def conv(pool: Callable[[], nn.Module] | None, padding: Padding, depth: int = 8) -> nn.Sequential:
     """Return a plain convolution net for images of 8×8."""
     layers: list[nn.Module] = []
     for index in range(depth):
@@ -188,7 +192,8 @@ def _case(name: str, what: str, build: Builder, fix: Fix, text: str, **more: Any
 
 
 _MAKE: Final = "selfnorm.init.initialize_(model)"
-_CONVERT: Final = "selfnorm.convert(model, X).model"
+_CONVERT: Final = "selfnorm.convert(model, X, weights='new').model"
+_EXCHANGE: Final = "selfnorm.convert(model, weights='keep').model"
 
 FAULTS: Final = {
     case.name: case
@@ -217,7 +222,7 @@ FAULTS: Final = {
         _case(
             "plain-dropout", "8 layers, Dropout(0.2) after each",
             lambda: mlp(lambda: nn.Dropout(0.2), depth=8),
-            _exchanged, _CONVERT,
+            _exchanged, _EXCHANGE,
         ),
         _case(
             "batch-norm", "BatchNorm1d before each SELU",
