@@ -160,7 +160,7 @@ def _exchanged(net: nn.Module, task: Task) -> nn.Module:
 
 
 def _input(net: nn.Module, task: Task) -> nn.Module:
-    return nn.Sequential(snn.Standardize.fit(task.train[0]), net)
+    return nn.Sequential(snn.StandardizedInput.from_data(task.train[0], log="never"), net)
 
 
 def _replaced(make: Builder) -> Fix:
@@ -172,7 +172,7 @@ def matched(depth: int) -> nn.Module:
     act = snn.SELU.for_depth(depth)
     net = mlp(depth=depth, activation=lambda: snn.SELU.for_depth(depth), start=_orthogonal)
     scale = torch.full((64,), 1.0 / math.sqrt(act.var))
-    return nn.Sequential(snn.Standardize(torch.zeros(64), scale), net)
+    return nn.Sequential(snn.StandardizedInput([0.0] * 64, scale.tolist()), net)
 
 
 def _orthogonal(weight: Tensor) -> object:
@@ -212,12 +212,14 @@ FAULTS: Final = {
         ),
         _case(
             "input-not-standardised", "pixels from 0 to 16, as scikit-learn gives them", mlp,
-            _input, "nn.Sequential(selfnorm.nn.Standardize.fit(X), model)", task="digits-pixels",
+            _input, "nn.Sequential(selfnorm.nn.StandardizedInput.from_data(X, log='never'), model)",
+            task="digits-pixels",
         ),
         _case(
             "sparse-input", "pixels as one-hot codes, 1,088 columns",
             lambda: mlp(inputs=1088), _input,
-            "nn.Sequential(selfnorm.nn.Standardize.fit(X), model)", task="digits-onehot",
+            "nn.Sequential(selfnorm.nn.StandardizedInput.from_data(X, log='never'), model)",
+            task="digits-onehot",
         ),
         _case(
             "plain-dropout", "8 layers, Dropout(0.2) after each",

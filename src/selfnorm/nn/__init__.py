@@ -20,7 +20,6 @@ from selfnorm.nn._sequence_classifier import SNNSequenceClassifier
 from selfnorm.nn._snn import SNN
 from selfnorm.nn._snn_conv import SNNConv
 from selfnorm.nn._snn_resnet import SNNResNet
-from selfnorm.nn._standardize import Standardize
 from selfnorm.nn._weight_standardized import WSConv1d, WSConv2d, WSConv3d, WSLinear
 
 __all__ = [
@@ -53,7 +52,6 @@ __all__ = [
     "ScaledConcat",
     "ScaledResidual",
     "SelfNormalized",
-    "Standardize",
     "StandardizedInput",
     "StateMoments",
     "WSConv1d",
