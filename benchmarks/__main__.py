@@ -13,7 +13,10 @@ from benchmarks._harness import ROOT, environment, measure, table, wide_table
 
 # Seconds for each provider of a case, so that a group takes minutes. A group is imported when it is
 # asked for: theory needs no torch, and the others none of theory's rivals.
-GROUPS = {"theory": 2.0, "kernels": 0.2, "nets": 0.3, "train": 0.3, "gpu": 0.3, "tabular": 1.0}
+GROUPS = {
+    "theory": 2.0, "kernels": 0.2, "nets": 0.3, "train": 0.3, "gpu": 0.3, "tabular": 1.0,
+    "monitor": 5.0,
+}  # fmt: skip
 
 
 def main() -> None:

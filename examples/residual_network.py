@@ -87,10 +87,10 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="two epochs of a narrow net")
+    parser.add_argument("--quick", action="store_true", help="two epochs of a smaller net")
     options = parser.parse_args(arguments)
     if options.quick:
-        options.width, options.epochs = 8, 2
+        options.depth, options.width, options.epochs = 17, 8, 2
 
     X, y, X_test, y_test = data(options.seed)
     images = sn.nn.ImageInput.from_images(X)

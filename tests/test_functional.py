@@ -447,6 +447,20 @@ def test_selu_dropout_in_place(p: float, with_bias: bool) -> None:
         torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-4)
 
 
+def test_selu_dropout_in_place_under_transforms() -> None:
+    def loss(x: Tensor, inplace: bool) -> Tensor:
+        y = functional.selu_dropout(x * 1.0, 0.3, var=0.7, inplace=inplace)
+        return y.square().sum()
+
+    x = gaussian(300, 70)
+    found = []
+    with torch.random.fork_rng():
+        for inplace in (True, False):
+            torch.manual_seed(4)
+            found.append(torch.func.grad(loss)(x, inplace))
+    torch.testing.assert_close(*found)
+
+
 def test_in_place_refuses_what_autograd_refuses() -> None:
     with pytest.raises(RuntimeError, match="leaf Variable"):
         functional.selu(torch.ones(3, requires_grad=True), inplace=True)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         theory,
         train,
     )
-    from selfnorm.diagnosis import Monitor, check, convert, diagnose
+    from selfnorm.diagnosis import Monitor, check, convert, coord_check, diagnose
     from selfnorm.tabular import SNNClassifier, SNNRegressor, load
 
 __version__ = "0.1.0"
@@ -52,7 +52,7 @@ _MODULES = (
     "train",
 )
 _ESTIMATORS = ("SNNClassifier", "SNNRegressor", "load")
-_DIAGNOSIS = ("Monitor", "check", "convert", "diagnose")
+_DIAGNOSIS = ("Monitor", "check", "convert", "coord_check", "diagnose")
 
 __all__ = [
     "BackendError",
@@ -69,6 +69,7 @@ __all__ = [
     "check",
     "constants",
     "convert",
+    "coord_check",
     "diagnose",
     "diagnosis",
     "experiments",

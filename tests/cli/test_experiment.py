@@ -78,6 +78,14 @@ def test_interrupting_keeps_what_is_finished(
         (["fifty-layers", "--train-size", "100000"], 1, "train_size"),
         (["fifty-layers", "--default-init", "xavier"], 2, "xavier"),
         (["fifty-layers", "--out", "/proc/nowhere"], 2, "/proc/nowhere"),
+        (["bn-vs-selu", "--arms", "selu,resnet"], 2, "resnet"),
+        (["bn-vs-selu", "--model", "rnn"], 2, "mlp, cnn"),
+        (["bn-vs-selu", "--batch-sizes", "4,2000"], 2, "2000"),
+        (["bn-vs-selu", "--model", "cnn", "--stages", "5"], 2, "vanish"),
+        (["bn-vs-selu", "--data", "cifar10", "--data-dir", "/no/such"], 1, "/no/such"),
+        (["cost", "--arms", "selu,gelu"], 2, "gelu"),
+        (["depth", "--depths", "8,0"], 2, "depths=0"),
+        (["claims", "--names", "fast"], 2, "fast"),
         (["fifty-layers", "--width", "999999999999"], 1, "memory"),
         (["fixed-point", "--variances", "1,x"], 2, "numbers separated by commas"),
         (["fixed-point", "--depths", "1.5"], 2, "whole numbers"),
@@ -101,3 +109,45 @@ def test_uci(run, tmp_path: Path) -> None:
     outcome = run("experiment", "uci", *words, "--sets", "b", "--out", str(tmp_path / "out"))
     assert outcome.code == 2
     assert "sets must be among a" in outcome.err
+
+
+NARROW = ["--width", "12", "--epochs", "1", "--seeds", "1", "--lrs", "0.02", "--train-size", "200"]
+
+
+def test_bn_vs_selu(run, tmp_path: Path) -> None:
+    words = [
+        "--depths",
+        "2",
+        "--batch-sizes",
+        "1,50",
+        "--arms",
+        "selu,relu-bn",
+        "--small-epochs",
+        "1",
+    ]
+    outcome = run("experiment", "bn-vs-selu", *NARROW, *words, "--out", str(tmp_path))
+    assert outcome.code == 0
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert [cell["batch_size"] for cell in record["arms"]] == [50, 50, 1, 1]
+    table, _, _ = outcome.out.partition("\n\n")
+    assert max(map(len, table.splitlines())) <= 80
+
+
+def test_depth(run, tmp_path: Path) -> None:
+    words = ["--depths", "3,2", "--arms", "relu,tailored", "--out", str(tmp_path)]
+    outcome = run("experiment", "depth", *NARROW, *words)
+    assert outcome.code == 0
+    assert outcome.out.splitlines()[1].split()[:2] == ["2", "tailored"]
+
+
+def test_cost(run, tmp_path: Path) -> None:
+    words = ["--models", "mlp", "--depths", "2", "--widths", "16", "--rounds", "1"]
+    outcome = run("experiment", "cost", *words, "--out", str(tmp_path), "--json", "-")
+    assert list(json.loads(outcome.out)["arms"][0]["results"]) == list(experiments.COST_ARMS)
+
+
+def test_claims(run, tmp_path: Path) -> None:
+    words = ["--names", "target", "--depth", "2", "--out", str(tmp_path)]
+    outcome = run("experiment", "claims", *NARROW, *words)
+    assert outcome.code == 0
+    assert [line.split()[0] for line in outcome.out.splitlines()[1:4]] == ["(0,", "(0,", "(0,"]

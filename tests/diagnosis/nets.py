@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +13,13 @@ from torch import Tensor, nn
 
 import selfnorm as sn
 
-__all__ = ["HEALTHY", "SICK"]
+__all__ = ["HEALTHY", "SICK", "lightning_module", "trained"]
 
 
-def lecun(model: nn.Module) -> nn.Module:
+_Net = TypeVar("_Net", bound=nn.Module)
+
+
+def lecun(model: _Net) -> _Net:
     """Start as the paper asks, by plain torch."""
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
@@ -237,17 +240,21 @@ def lightning_module() -> nn.Module:
     return Lit()
 
 
-def trained(model: nn.Module, steps: int = 60, weight_decay: float = 0.0) -> nn.Module:
+def trained(model: _Net, steps: int = 60, keep: float = 1.0) -> _Net:
+    """Train by plain gradient descent; then scale the weights, as weight decay does."""
     generator = torch.Generator().manual_seed(3)
     x = torch.randn(512, 30, generator=generator)
     y = (x[:, 0] * x[:, 1] + x[:, 2] > 0).long()
-    optimizer = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=weight_decay)
     for step in range(steps):
         rows = slice(64 * (step % 8), 64 * (step % 8) + 64)
         loss = F.cross_entropy(model(x[rows]), y[rows])
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        with torch.no_grad():
+            for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+                parameter.sub_(0.05 * gradient)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(keep)
     return model
 
 
@@ -330,9 +337,118 @@ def standard(rows: int = 200, features: int = 30) -> Tensor:
     return torch.randn(rows, features, generator=torch.Generator().manual_seed(9))
 
 
+def images() -> Tensor:
+    return standard(6 * 3, 256).reshape(6, 3, 16, 16)
+
+
+def pooled() -> nn.Module:
+    return nn.Sequential(
+        sn.nn.ConvSELU2d(3, 16, 3),
+        sn.nn.MaxPool2d(2),
+        sn.nn.ConvSELU2d(16, 24, 3),
+        sn.nn.AvgPool2d(2),
+        sn.nn.ConvSELU2d(24, 24, 3),
+        nn.Flatten(),
+        nn.Linear(24 * 16, 3),
+    )
+
+
 def one_hot() -> Tensor:
     classes = torch.randint(30, (300,), generator=torch.Generator().manual_seed(2))
     return F.one_hot(classes, 30).float()
+
+
+class WrittenSELU(nn.Module):
+    """SELU as blogs write it."""
+
+    def forward(self, x: Tensor) -> Any:
+        alpha, scale = 1.6732632423543772, 1.0507009873554805
+        return scale * torch.where(x >= 0.0, x, alpha * torch.exp(x) - alpha)
+
+
+class ClampedSELU(nn.Module):
+    def forward(self, x: Tensor) -> Any:
+        zero = torch.zeros_like(x)
+        return 1.0507 * (torch.max(zero, x) + torch.min(zero, 1.6733 * (torch.exp(x) - 1.0)))
+
+
+class ScaledELU(nn.Module):
+    def forward(self, x: Tensor) -> Any:
+        return 1.0507 * F.elu(x, 1.6733)
+
+
+class VAE(nn.Module):
+    """Samples in the middle: exp(log-variance / 2) is no SELU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enc, self.mu, self.log_var = nn.Linear(30, 60), nn.Linear(60, 8), nn.Linear(60, 8)
+        self.dec, self.out = nn.Linear(8, 60), nn.Linear(60, 30)
+        lecun(self)
+
+    def forward(self, x: Tensor) -> Any:
+        h = F.selu(self.enc(x))
+        mu, log_var = self.mu(h), self.log_var(h)
+        z = mu + torch.randn_like(mu) * torch.exp(0.5 * log_var)
+        return self.out(F.selu(self.dec(z))), mu, log_var
+
+
+class GraphNet(nn.Module):
+    """Features are mixed by an adjacency matrix that is an input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.out = nn.Linear(30, 48), nn.Linear(48, 48), nn.Linear(48, 2)
+
+    def forward(self, x: Tensor, adjacency: Tensor) -> Any:
+        x = F.selu(adjacency @ self.a(x))
+        return self.out(F.selu(adjacency @ self.b(x)))
+
+
+class ReZero(nn.Module):
+    """Residual sums with a learned factor that starts at 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(30, 30) for _ in range(6)])
+        self.factors, self.out = nn.Parameter(torch.zeros(6)), nn.Linear(30, 1)
+        lecun(self)
+
+    def forward(self, x: Tensor) -> Any:
+        for layer, factor in zip(self.layers, self.factors, strict=True):
+            x = x + factor * F.selu(layer(x))
+        return self.out(x)
+
+
+class Dense(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(30 + 20 * k, 20) for k in range(4)])
+        lecun(self)
+
+    def forward(self, x: Tensor) -> Any:
+        for layer in self.layers:
+            x = torch.cat([x, F.selu(layer(x))], 1)
+        return x
+
+
+class VisionBlock(nn.Module):
+    """Transformer block with a SELU feed-forward part: its norms serve the attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(32), nn.LayerNorm(32)
+        self.attention = nn.MultiheadAttention(32, 4, batch_first=True)
+        self.mlp = nn.Sequential(nn.Linear(32, 80), nn.SELU(), nn.Dropout(0.1), nn.Linear(80, 32))
+
+    def forward(self, x: Tensor) -> Any:
+        h = self.norm1(x)
+        x = x + self.attention(h, h, h)[0]
+        return x + self.mlp(self.norm2(x))
+
+
+def graph_data() -> tuple[Tensor, Tensor]:
+    return standard(50), torch.eye(50)
 
 
 Case = tuple[Callable[[], nn.Module], Callable[[], Any] | None]
@@ -347,7 +463,26 @@ HEALTHY: dict[str, Case] = {
     "SNN": (lambda: sn.nn.SNN(30, 4, width=96, depth=6), standard),
     "SNN conic": (lambda: sn.nn.SNN(30, 4, width=96, depth=6, shape="conic"), standard),
     "SNN depth-matched": (
-        lambda: sn.nn.SNN(30, 4, width=64, depth=100, dropout=0.0, fixed_point="depth-matched"),
+        lambda: sn.nn.SNN(30, 4, width=64, depth=40, dropout=0.0, fixed_point="depth-matched"),
+        standard,
+    ),
+    "SNNConv": (lambda: sn.nn.SNNConv(3, 5, image_size=16, depth=5, width=12), images),
+    "SNNConv rescaled": (
+        lambda: sn.nn.SNNConv(3, 5, image_size=16, depth=5, width=12, padding_mode="rescaled"),
+        images,
+    ),
+    "SNNResNet": (lambda: sn.nn.SNNResNet(3, 5, image_size=16, depth=9, width=12), images),
+    "SNNAutoencoder": (lambda: sn.nn.SNNAutoencoder(30, 4, width=80, variational=True), standard),
+    "SNNField": (lambda: sn.nn.SNNField(7, width=96), None),
+    "SNNSequenceClassifier": (
+        lambda: sn.nn.SNNSequenceClassifier(6, 3, hidden=48),
+        lambda: standard(9 * 11, 6).reshape(9, 11, 6),
+    ),
+    "pools that keep moments": (pooled, images),
+    "weight standardised": (
+        lambda: nn.Sequential(
+            sn.nn.WSLinear(30, 64), nn.SELU(), sn.nn.WSLinear(64, 64), nn.SELU(), nn.Linear(64, 2)
+        ),
         standard,
     ),
     "SNN elu": (lambda: sn.nn.SNN(30, 4, width=64, depth=3, activation="elu"), standard),
@@ -377,6 +512,12 @@ HEALTHY: dict[str, Case] = {
         lambda: 5.0 + 3.0 * standard(),
     ),
     "trained": (lambda: trained(lecun(mlp(4))), standard),
+    "VAE": (VAE, standard),
+    "graph": (lambda: lecun(GraphNet()), graph_data),
+    "re-zero": (ReZero, standard),
+    "dense": (Dense, standard),
+    "vision": (lambda: nn.Sequential(nn.Linear(16, 32), VisionBlock(), VisionBlock()), None),
+    "written out": (lambda: lecun(mlp(4, 96, WrittenSELU)), standard),
     "float64": (lambda: lecun(mlp()).double(), standard),
     "meta": (lambda: mlp().to("meta"), None),
     "empty": (nn.Identity, standard),
@@ -387,7 +528,6 @@ SICK: dict[str, tuple[Callable[[], nn.Module], Callable[[], Any] | None, str]] =
     "default without data": (mlp, None, "default-init"),
     "default functional": (Functional, None, "default-init"),
     "default data-dependent": (Branching, None, "default-init"),
-    "default lightning": (lightning_module, None, "default-init"),
     "default nested": (
         lambda: nn.Sequential(nn.Sequential(mlp(2), nn.SELU()), nn.Linear(7, 7)),
         None,
@@ -405,6 +545,10 @@ SICK: dict[str, tuple[Callable[[], nn.Module], Callable[[], Any] | None, str]] =
     ),
     "flow matching": (FlowMatching, None, "default-init"),
     "head": (SeluHead, lambda: torch.rand(6, 3, 48, 48), "default-init"),
+    "default graph": (GraphNet, graph_data, "default-init"),
+    "default written out": (lambda: mlp(3, 64, WrittenSELU), None, "default-init"),
+    "default clamped": (lambda: mlp(3, 64, ClampedSELU), None, "default-init"),
+    "default scaled ELU": (lambda: mlp(3, 64, ScaledELU), None, "default-init"),
     "gain 3/4": (
         lambda: drawn(lambda w: nn.init.kaiming_normal_(w, nonlinearity="selu")),
         standard,
@@ -477,7 +621,7 @@ SICK: dict[str, tuple[Callable[[], nn.Module], Callable[[], Any] | None, str]] =
         "alpha-dropout-mismatch",
     ),
     "bfloat16 in place": (bf16_in_place, None, "in-place-low-precision"),
-    "too deep": (lambda: lecun(mlp(100, 96)), None, "too-deep"),
+    "too deep": (lambda: lecun(mlp(70, 64)), None, "too-deep"),
     "too much dropout": (
         lambda: lecun(mlp(30, 96, nn.SELU, lambda: nn.AlphaDropout(0.2))),
         None,
@@ -486,7 +630,7 @@ SICK: dict[str, tuple[Callable[[], nn.Module], Callable[[], Any] | None, str]] =
     "narrow": (lambda: lecun(mlp(6, 6)), None, "narrow-layers"),
     "one-hot": (lambda: lecun(mlp()), one_hot, "sparse-input"),
     "decayed": (
-        lambda: trained(lecun(mlp(6)), 300, weight_decay=1.5),
+        lambda: trained(lecun(mlp(6)), 200, keep=0.45),
         standard,
         "weight-decay-drift",
     ),

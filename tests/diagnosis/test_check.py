@@ -7,7 +7,7 @@ import torch
 
 import selfnorm as sn
 
-from .nets import HEALTHY, SICK, lecun, mlp
+from .nets import HEALTHY, SICK, lecun, lightning_module, mlp, trained
 
 
 @pytest.mark.parametrize("name", HEALTHY)
@@ -26,6 +26,13 @@ def test_the_first_finding_names_the_fault(name: str) -> None:
     assert [one.code for one in found][:1] == [code], "\n".join(map(str, found))
 
 
+@pytest.mark.slow
+def test_lightning_modules() -> None:  # their import takes seconds
+    found = sn.check(lightning_module())
+    assert [one.code for one in found] == ["default-init"]
+    assert found[0].fix == "selfnorm.init.initialize_(model.model)"
+
+
 # Faults whose mending is a change of code, of data or of the training, not of a model at hand.
 NOT_BY_A_LINE = {
     "raw input",
@@ -37,8 +44,6 @@ NOT_BY_A_LINE = {
     "narrow",
     "one-hot",
     "decayed",
-    "max pooling",
-    "average pooling",
 }
 
 
@@ -64,3 +69,20 @@ def test_what_the_lines_beyond_the_model_say() -> None:
     scope = {"x": x_train, "x_train": x_train}
     exec(line, scope)
     assert not sn.check(model, scope["x"])
+
+
+def test_trained_weights_are_not_taken_for_an_initialisation() -> None:
+    torch.manual_seed(26)
+    model = trained(lecun(mlp(4)), 120)
+    with torch.no_grad():
+        for module in model:
+            if isinstance(module, torch.nn.Linear):
+                # The sums of squares are He's to the last digit; units and biases are of a
+                # trained network.
+                module.weight.mul_((2.0 / module.weight.square().sum(1).mean()).sqrt())
+    assert not sn.check(model)
+    for module in model:
+        if isinstance(module, torch.nn.Linear):
+            torch.nn.init.kaiming_normal_(module.weight)
+            torch.nn.init.zeros_(module.bias)
+    assert [one.code for one in sn.check(model)] == ["he-init"]

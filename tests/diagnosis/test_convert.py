@@ -288,6 +288,33 @@ def test_a_forward_that_must_not_be_rewritten_is_left(inner: type[nn.Module], wo
     assert isinstance(result.model[0], inner)  # type: ignore[index]
 
 
+class Gate(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 4), nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.a(x) * torch.sigmoid(self.b(x)))
+
+
+def test_answers_and_gates_called_in_a_forward_are_left() -> None:
+    result = convert(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), Gate()), weights="new")
+    reasons = {one.what: one.reason for one in result.refused}
+    assert "model's answer" in reasons["relu in 2"]
+    assert "fixed point" in reasons["product in 2"]
+    assert isinstance(result.model[2], Gate)  # type: ignore[index]
+
+
+def test_a_model_of_one_module_and_one_without_numbers() -> None:
+    assert isinstance(convert(nn.ReLU()).model, sn.nn.SELU)
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 2))
+    for weights in ("new", "keep"):
+        result = convert(model, weights=weights)
+        assert next(result.model.parameters()).is_meta
+        assert isinstance(result.model[2], sn.nn.SELU)  # type: ignore[index]
+
+
 class Shared(nn.Module):
     """One ReLU and one batch norm for two layers, as many write it."""
 
@@ -434,8 +461,9 @@ def test_padding_repeats_the_border() -> None:
         (lambda: convert(deep(1, 2), weights="old"), DomainError, "weights='old'"),  # type: ignore[arg-type]
         (lambda: convert(deep(1, 2), weights="new", keep_function=True), DomainError, "leave one"),
         (lambda: convert(deep(1, 2), dropout=1.5), DomainError, "1.5"),
-        (lambda: convert(deep(1, 2), data="x"), DataError, "pass x"),
-        (lambda: convert(deep(1, 2), data=[]), DataError, "pass x"),
+        (lambda: convert(deep(1, 2), data="x"), DataError, "data"),
+        (lambda: convert(deep(1, 2), data=[]), DataError, "data"),
+        (lambda: convert(deep(1, 2), data=iter([])), DataError, "several times"),
     ],
 )
 def test_bad_input_is_named(call: Any, error: type[Exception], words: str) -> None:

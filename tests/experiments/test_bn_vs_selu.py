@@ -14,6 +14,7 @@ from selfnorm.errors import DataError, DomainError
 from selfnorm.experiments import bn_vs_selu, load_data
 from selfnorm.experiments._bn_vs_selu_presets import preset_for
 from selfnorm.experiments._progress import Watch
+from selfnorm.experiments._rival_words import ties
 from selfnorm.experiments._selection import Protocol, parts_of, train_selected
 
 TINY = {
@@ -191,3 +192,26 @@ def test_more_rows_than_there_are():
         bn_vs_selu(**TINY | {"train_size": 5000})
     with pytest.raises(DataError, match=r"test_size must be at most 355, .*test_size=356"):
         bn_vs_selu(**TINY, test_size=356)
+
+
+def cell(name, *ends, diverged=()):
+    known = [end for end in ends if end is not None]
+    return {
+        "arm": name,
+        "accuracy": [statistics.fmean(known)] if known else [],
+        "accuracy_by_seed": [[end] for end in ends],
+        "diverged": list(diverged),
+    }
+
+
+def test_who_cannot_be_told_from_the_best():
+    """400 test rows at 0.96: two errors of a difference are 0.031 to 0.034, seeds add little."""
+    best = cell("best", 0.96, 0.962, 0.958)
+    near, far = cell("near", 0.94, 0.938, 0.936), cell("far", 0.92, 0.92, 0.92)
+    wild = cell("wild", 0.99, 0.1, 0.96)
+    broken = cell("broken", 0.959, None, 0.959, diverged=[{"seed": 1}])
+    nothing = cell("nothing")
+    found = ties([far, wild, best, nothing, broken, near], 400)
+    assert [one["arm"] for one in found] == ["best", "near"]
+    assert [one["arm"] for one in ties([far, best, near], 40)] == ["far", "best", "near"]
+    assert ties([nothing], 400) == []

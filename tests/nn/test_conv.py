@@ -254,6 +254,23 @@ def test_autocast_and_export() -> None:
     torch.testing.assert_close(program.module()(x), layer(x))
 
 
+def test_compile_in_one_graph_with_dropout() -> None:
+    torch.compiler.reset()
+    layer = nn.ConvSELU2d(4, 6, 3, dropout=0.2, weight_standardized=True)
+    run = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    x, found = gaussian(2, 4, 50, 60), []
+    for call in (run, layer):
+        layer.zero_grad()
+        with torch.random.fork_rng():
+            torch.manual_seed(12)
+            y = call(x)
+        y.square().sum().backward()
+        assert layer.conv.weight.grad is not None
+        found.append((y.detach(), layer.conv.weight.grad.clone()))
+    for got, want in zip(*found, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+
+
 def test_repr() -> None:
     assert repr(nn.ConvSELU1d(4, 6, 3, var=0.7, dropout=0.2, channel_dropout=True)).split("\n")[
         1
@@ -270,6 +287,7 @@ def test_repr() -> None:
     ("arguments", "message"),
     [
         ({"groups": 4}, "in_channels=6, out_channels=9, groups=4; take a common divisor: 1, 3"),
+        ({"in_channels": 8, "groups": 4}, "in_channels=8, out_channels=9, groups=4"),
         ({"kernel_size": 0}, "kernel_size must be an integer, 1 or more, or 2 of them"),
         ({"kernel_size": (3, 3, 3)}, r"or 2 of them.*however: kernel_size=\(3, 3, 3\)"),
         ({"stride": 1.5}, r"stride must be .*however: stride=1\.5"),

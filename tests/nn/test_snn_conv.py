@@ -23,12 +23,18 @@ def gaussian(*shape: int, seed: int = 1) -> Tensor:
 
 def layer_moments(net: nn.SNNConv, x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of each hidden layer's output, over images, channels and positions."""
-    h, found = x * net.input_scale, []
+    found: list[Tensor] = []
+    hooks = [
+        block.register_forward_hook(
+            lambda _m, _i, out: found.append(torch.stack([out.mean(), out.var()]))
+        )
+        for block in net.hidden
+    ]
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(5)
-        for block in net.hidden:
-            h = block(h)
-            found.append(torch.stack([h.mean(), h.var()]))
+        net(x)
+    for hook in hooks:
+        hook.remove()
     means, variances = torch.stack(found).T
     return means, variances
 

@@ -22,12 +22,18 @@ def gaussian(*shape: int, seed: int = 1) -> Tensor:
 
 
 def block_moments(net: nn.SNNResNet, x: Tensor) -> list[tuple[float, float]]:
-    h, found = x * net.input_scale, []
+    found: list[tuple[float, float]] = []
+    hooks = [
+        block.register_forward_hook(
+            lambda _m, _i, out: found.append((out.mean().item(), out.var().item()))
+        )
+        for block in net.hidden
+    ]
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(5)
-        for block in net.hidden:
-            h = block(h)
-            found.append((h.mean().item(), h.var().item()))
+        net(x)
+    for hook in hooks:
+        hook.remove()
     return found
 
 

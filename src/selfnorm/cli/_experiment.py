@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from selfnorm.cli._experiment_images import bn_vs_selu, cost
+from selfnorm.cli._experiment_diagnosis import faults, weight_decay
+from selfnorm.cli._experiment_images import bn_vs_selu, claims, cost, depth
 from selfnorm.cli._experiment_options import (
     DATA_DIR,
     INTEGERS,
@@ -28,11 +29,18 @@ def experiment() -> None:
     """
 
 
-experiment.add_command(autoencoder)
-experiment.add_command(bn_vs_selu)
-experiment.add_command(cost)
-experiment.add_command(generative)
-experiment.add_command(recurrent)
+for command in (
+    autoencoder,
+    bn_vs_selu,
+    claims,
+    cost,
+    depth,
+    faults,
+    generative,
+    recurrent,
+    weight_decay,
+):
+    experiment.add_command(command)
 
 
 @experiment.command("fifty-layers")

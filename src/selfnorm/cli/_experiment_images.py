@@ -1,4 +1,4 @@
-"""``selfnorm experiment bn-vs-selu`` and ``cost``: SELU beside what normalises from outside."""
+"""``selfnorm experiment bn-vs-selu``, ``claims``, ``cost``, ``depth``: SELU and its rivals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from selfnorm.cli._experiment_options import (
     run,
 )
 
-__all__ = ["bn_vs_selu", "cost"]
+__all__ = ["bn_vs_selu", "claims", "cost", "depth"]
 
 
 @click.command("bn-vs-selu")
@@ -70,3 +70,51 @@ def cost(json_file: str | None, **options: Any) -> None:
 
     given = {name: value for name, value in options.items() if value is not None}
     run(experiments.cost, given, json_file, hide=("quartiles", "MiB peak"))
+
+
+@click.command("depth")
+@click.option("--depths", type=INTEGERS, metavar="L,...", help="Numbers of hidden layers.")
+@click.option("--arms", type=NAMES, metavar="NAME,...", help="Arms to train.  [default: all]")
+@click.option("--lrs", type=NUMBERS, metavar="LR,...", help="Learning rates to choose from.")
+@click.option("--data", default="digits", show_default=True, help="digits, mnist or cifar10.")
+@DATA_DIR
+@click.option("--width", type=int, help="Units per hidden layer.")
+@click.option("--epochs", type=int, help="Epochs.")
+@click.option("--batch-size", type=int, help="Rows per step.")
+@click.option("--seed", type=int, default=0, show_default=True, help="First seed.")
+@click.option("--seeds", type=int, default=1, show_default=True, help="Number of seeds.")
+@click.option("--train-size", type=int, help="Training rows, validation included.")
+@output_options("out/depth")
+def depth(json_file: str | None, **options: Any) -> None:
+    """How deep does a plain net train? SELU in four forms, ReLU, ReLU with batch norm."""
+    from selfnorm import experiments
+
+    given = {name: value for name, value in options.items() if value is not None}
+    run(experiments.depth, given, json_file, hide=("seconds",))
+
+
+@click.command("claims")
+@click.option(
+    "--names",
+    type=NAMES,
+    metavar="NAME,...",
+    help="smooth, dying, zero-mean, alpha, init, regularisers, target.  [default: all]",
+)
+@click.option("--data", default="digits", show_default=True, help="digits, mnist or cifar10.")
+@DATA_DIR
+@click.option("--depth", type=int, default=16, show_default=True, help="Hidden layers.")
+@click.option("--width", type=int, default=64, show_default=True, help="Units per hidden layer.")
+@click.option("--epochs", type=int, help="Epochs.")
+@click.option("--lrs", type=NUMBERS, metavar="LR,...", help="Learning rates to choose from.")
+@click.option("--batch-size", type=int, default=100, show_default=True, help="Rows per step.")
+@click.option("--seed", type=int, default=0, show_default=True, help="First seed.")
+@click.option("--seeds", type=int, help="Number of seeds.")
+@click.option("--train-size", type=int, help="Training rows, validation included.")
+@output_options("out/claims")
+def claims(json_file: str | None, **options: Any) -> None:
+    """Measure what texts claim about ELU and SELU, one thing changed at a time."""
+    from selfnorm import experiments
+
+    given = {name: value for name, value in options.items() if value is not None}
+    hide = ("claim", "half-way", "theory", "corr", "dead, worst")
+    run(experiments.claims, given, json_file, hide=hide)

@@ -17,6 +17,8 @@ from selfnorm.errors import DomainError, SelfNormError
 # `selfnorm solve` pays neither for torch nor for matplotlib.
 COMMANDS: Final = {
     "certify": ("selfnorm.cli._certify", "certify", "Prove the theorems, or check a stored proof."),
+    "check": ("selfnorm.cli._check", "check", "The known faults of a network, and their remedies."),
+    "diagnose": ("selfnorm.cli._diagnose", "diagnose", "A network's moments beside theory's."),
     "experiment": ("selfnorm.cli._experiment", "experiment", "Run a published or new experiment."),
     "export": ("selfnorm.cli._export", "export", "A trained model as an ONNX file."),
     "predict": ("selfnorm.cli._predict", "predict", "Predictions for the rows of a file."),

@@ -15,7 +15,7 @@ from selfnorm.errors import DataError
 __all__ = ["as_arguments", "guesses"]
 
 _ROWS: Final = 4
-_SIDES: Final = (32, 28, 64, 224)
+_SIDES: Final = (32, 28, 64, 16, 224, 96, 48)
 _LENGTHS: Final = (64, 256, 1024)
 
 
@@ -70,15 +70,18 @@ def guesses(model: nn.Module) -> Iterator[list[Tensor]]:
     if wanted > 1:
         yield from _several(layers, wanted, draw)
         return
+    sizes = [m.in_features for m in layers if isinstance(getattr(m, "in_features", None), int)]
     for layer in layers[:2]:
-        for x in _shapes(layer, draw, parameter.device):
+        for x in _shapes(layer, sizes, draw, parameter.device):
             yield [x]
 
 
-def _shapes(layer: nn.Module, draw: Any, device: torch.device) -> Iterator[Tensor]:
-    if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
-        most = layer.num_embeddings
-        for length in (16, 64):
+def _shapes(layer: Any, sizes: Sequence[Any], draw: Any, device: torch.device) -> Iterator[Tensor]:
+    """Yield inputs for a first layer; ``sizes`` are those of all linear layers."""
+    if isinstance(getattr(layer, "num_embeddings", None), int):
+        most, dim = layer.num_embeddings, getattr(layer, "embedding_dim", 0) or 1
+        flat = [size // dim for size in sizes if size % dim == 0 and size > dim]
+        for length in (16, *flat, 64):
             yield torch.arange(_ROWS * length, device=device).remainder(most).view(_ROWS, length)
     elif isinstance(layer, nn.RNNBase):
         yield draw(_ROWS, 8, layer.input_size)
@@ -95,7 +98,7 @@ def _shapes(layer: nn.Module, draw: Any, device: torch.device) -> Iterator[Tenso
     elif isinstance(layer, nn.TransformerEncoderLayer):
         yield draw(_ROWS, 8, layer.self_attn.embed_dim)
     else:
-        features = int(layer.in_features)  # type: ignore[arg-type]
+        features = int(layer.in_features)
         yield draw(_ROWS, features)
         yield draw(_ROWS, 8, features)
 
@@ -127,7 +130,9 @@ def _is_entry(module: nn.Module) -> bool:
         nn.LayerNorm,
         nn.TransformerEncoderLayer,
     )
-    return isinstance(module, kinds) or isinstance(getattr(module, "in_features", None), int)
+    return isinstance(module, kinds) or any(
+        isinstance(getattr(module, name, None), int) for name in ("in_features", "num_embeddings")
+    )
 
 
 def _argument_count(model: nn.Module) -> int | None:

@@ -15,7 +15,7 @@ from selfnorm.diagnosis._arguments import as_arguments
 from selfnorm.diagnosis._trace import tensors_in
 from selfnorm.errors import DataError
 
-__all__ = ["Batch", "batches_of"]
+__all__ = ["Batch", "batches_of", "first_batch"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +103,20 @@ def _one_length(values: list[Any]) -> int:
     return int(lengths.pop())
 
 
-def _batch(model: nn.Module, part: Any) -> Batch:
+def first_batch(model: nn.Module, data: Any, rows: int) -> Batch:
+    """Return one batch, at most so many rows: the data themselves, or the first of a loader."""
+    one = (Tensor, np.ndarray, tuple, list, Mapping)
+    if isinstance(data, Iterable) and not isinstance(data, (*one, str, bytes)):
+        data = next(iter(data), None)
+        if data is None:
+            raise DataError(
+                "data must have at least one row, however: it has none; an iterator that was used "
+                "up before has none either"
+            )
+    return _batch(model, data, rows)
+
+
+def _batch(model: nn.Module, part: Any, rows: int | None = None) -> Batch:
     parameters = _parameters(model)
     target: Any = None
     if isinstance(part, Mapping):
@@ -120,7 +133,7 @@ def _batch(model: nn.Module, part: Any) -> Batch:
             part, target = tuple(part[:needed]), part[needed]
         if len(part) == 1:
             part = part[0]
-    args, kwargs = as_arguments(model, part)
+    args, kwargs = as_arguments(model, part, rows)
     if isinstance(target, np.ndarray):
         target = torch.from_numpy(target)
     tensors = list(tensors_in((args, kwargs)))
@@ -129,8 +142,8 @@ def _batch(model: nn.Module, part: Any) -> Batch:
             f"a batch must contain a tensor or an array, however: a {type(part).__name__} came; "
             "convert it first"
         )
-    rows = int(tensors[0].shape[0]) if tensors[0].dim() else 1
-    return Batch(args, kwargs, target, rows)
+    count = int(tensors[0].shape[0]) if tensors[0].dim() else 1
+    return Batch(args, kwargs, target, count)
 
 
 def _parameters(model: nn.Module) -> set[str] | None:

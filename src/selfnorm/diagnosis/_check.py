@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import torch
@@ -10,15 +13,17 @@ from torch import nn
 
 from selfnorm.diagnosis import _rules_order, _rules_size, _rules_weights
 from selfnorm.diagnosis._arguments import as_arguments, guesses
+from selfnorm.diagnosis._batches import first_batch
 from selfnorm.diagnosis._context import Context
 from selfnorm.diagnosis._graph import Graph
-from selfnorm.diagnosis._records import Finding, finding, sorted_findings
+from selfnorm.diagnosis._outline import outline
+from selfnorm.diagnosis._records import Diagnosis, Finding, finding, sorted_findings
 from selfnorm.diagnosis._state import unchanged
 from selfnorm.diagnosis._symbolic import by_registration, symbolically
 from selfnorm.diagnosis._trace import tensors_in, trace
 from selfnorm.errors import DataError, DomainError
 
-__all__ = ["check", "check_model", "context_of"]
+__all__ = ["check", "check_model", "checked", "context_of"]
 
 _Rule = Callable[[Context], Iterator[Finding]]
 _RULES: Final[tuple[_Rule, ...]] = (
@@ -38,6 +43,7 @@ _RULES: Final[tuple[_Rule, ...]] = (
 )
 _ROWS: Final = 256  # of a user's batch, for moments of the input
 _IMAGES: Final = 8
+_LARGE: Final = 1 << 20  # numbers, beyond which a few images are enough
 
 
 def check(model: nn.Module, x: Any = None, *, optimizer: Any = None) -> list[Finding]:
@@ -52,9 +58,10 @@ def check(model: nn.Module, x: Any = None, *, optimizer: Any = None) -> list[Fin
     ----------
     model : torch.nn.Module
         Any network, with or without self-normalizing parts; on any device, "meta" too.
-    x : torch.Tensor, array, tuple or dict, optional
-        One batch, as the model takes it: a tuple is several arguments, a dict keyword arguments.
-        With it the input's mean and variance are checked as well.
+    x : torch.Tensor, array, tuple, dict or DataLoader, optional
+        One batch, as the model takes it: a tuple is several arguments, a dict keyword arguments;
+        what ``forward`` does not need is left out. Of a loader or another iterator the first
+        batch is taken. With it the input's mean and variance are checked as well.
     optimizer : torch.optim.Optimizer, optional
         Its weight decay is checked too.
 
@@ -100,6 +107,21 @@ def check(model: nn.Module, x: Any = None, *, optimizer: Any = None) -> list[Fin
     return check_model(context_of(model, x, optimizer))
 
 
+def checked(model: nn.Module, data: Any = None) -> Diagnosis:
+    """Check on the first batch of data in any form, and return the outline with the findings."""
+    context = context_of(model, data)
+    return Diagnosis(
+        model=type(getattr(model, "_orig_mod", model)).__name__,
+        findings=tuple(check_model(context)),
+        layers=(),
+        rows=0,
+        input_mean=math.nan,
+        input_var=math.nan,
+        tolerance=math.nan,
+        structure=outline(context, {}),
+    )
+
+
 def check_model(context: Context) -> list[Finding]:
     """Apply all rules."""
     found = [one for rule in _RULES for one in rule(context)]
@@ -121,9 +143,11 @@ def context_of(model: nn.Module, x: Any = None, optimizer: Any = None) -> Contex
     with unchanged(model):
         if x is None:
             return Context(model, _found_without(model), (), optimizer)
-        args, kwargs = as_arguments(model, x, _ROWS)
-        if any(t.dim() > 2 and t.numel() > 1 << 20 for t in tensors_in((args, kwargs))):
-            args, kwargs = as_arguments(model, x, _IMAGES)
+        batch = first_batch(model, x, _ROWS)
+        if any(t.dim() > 2 and t.numel() > _LARGE for t in tensors_in((batch.args, batch.kwargs))):
+            args, kwargs = as_arguments(model, batch.kwargs or tuple(batch.args), _IMAGES)
+        else:
+            args, kwargs = batch.args, batch.kwargs
         inputs = [t.clone() for t in tensors_in((args, kwargs))]
         return Context(model, _ran(model, args, kwargs, user=True), inputs, optimizer)
 
@@ -154,15 +178,19 @@ def _ran(model: nn.Module, args: Any, kwargs: Any, *, user: bool) -> Graph:
 def _found_without(model: nn.Module) -> Graph:
     if not _may_concern(model):
         return Graph([], "run")
-    for args in guesses(model):
+    by_running = (functools.partial(_ran, model, args, {}, user=False) for args in guesses(model))
+    by_symbols = [functools.partial(symbolically, model)]
+    # On the meta device there is nothing to measure, and torch takes seconds to get ready for it.
+    meta = any(p.is_meta for p in model.parameters())
+    ways: Iterable[Callable[[], Graph]] = (
+        itertools.chain(by_symbols, by_running) if meta else itertools.chain(by_running, by_symbols)
+    )
+    for way in ways:
         try:
-            return _ran(model, args, {}, user=False)
-        except Exception:  # noqa: BLE001, S112 - a wrong guess; the next one may fit
+            return way()
+        except Exception:  # noqa: BLE001, S112 - a wrong guess, or code that symbols do not fit
             continue
-    try:
-        return symbolically(model)
-    except Exception:  # noqa: BLE001 - symbols do not fit all code
-        return by_registration(model)
+    return by_registration(model)
 
 
 def _may_concern(model: nn.Module) -> bool:

@@ -162,6 +162,19 @@ _ATTENTION: Final = frozenset(
         "_transformer_encoder_layer_fwd",
     ]
 )
+_MIXING: Final = frozenset(
+    [
+        "scatter",
+        "scatter_add",
+        "scatter_reduce",
+        "index_add",
+        "index_reduce",
+        "index_put",
+        "segment_reduce",
+        "spmm",
+        "_sparse_mm",
+    ]
+)
 _DROPOUTS: Final = frozenset(["dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"])
 _ALPHA: Final = frozenset(["alpha_dropout", "feature_alpha_dropout"])
 _PYTHON: Final = {
@@ -272,6 +285,8 @@ def classify(
         return Call("cat", name, {})
     if name in _SHAPES:
         return Call("shape", name, {})
+    if name in _MIXING:
+        return Call("mix", name, {})
     if name == "neg":
         return Call("scale", name, {"factor": -1.0, "division": False})
     return Call("other", name, {})
@@ -350,6 +365,8 @@ def _weight(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], is_signal
         return Call("weight", name, {"weight": weight, "bias": None})
     if name == "addmm":
         weight = args[2]
+        if is_signal(args[0]) or is_signal(weight):
+            return Call("mul" if is_signal(weight) else "mix", name, {})
         return Call("weight", name, {"weight": weight.t(), "bias": args[0]})
     weight = _argument(args, kwargs, 1 if name != "bilinear" else 2, "weight", None)
     bias = _argument(args, kwargs, 2 if name != "bilinear" else 3, "bias", None)
@@ -376,6 +393,9 @@ def _sum(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], is_signal: A
     if sum(map(is_signal, args[:2])) == 2:
         alpha = _number(kwargs.get("alpha", 1))
         return Call("add", name, {"alpha": 1.0 if alpha is None else alpha})
+    other = next((one for one in args[:2] if isinstance(one, Tensor) and not is_signal(one)), None)
+    if other is not None and sum(size > 1 for size in other.shape) > 1:
+        return Call("mix", name, {})  # more than a bias: positions, a first state
     return Call("shape", name, {"shift": True})
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from selfnorm import theory
 from selfnorm.constants import ALPHA01, LAMBDA01
 from selfnorm.diagnosis._graph import PASSING, Graph, Op
+from selfnorm.diagnosis._trace import path_of_module
 from selfnorm.diagnosis._weights import WeightFacts, facts_of_weight
 
 __all__ = ["Context", "code_path", "join_places", "scale_range"]
@@ -35,6 +36,11 @@ class Context:
         if op.index not in self._facts:
             self._facts[op.index] = facts_of_weight(op)
         return self._facts[op.index]
+
+    @functools.cached_property
+    def modules(self) -> dict[str, nn.Module]:
+        """The modules by their paths, as operations name them."""
+        return {path_of_module(name): one for name, one in self.model.named_modules()}
 
     @functools.cached_property
     def selus(self) -> list[Op]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
 
+from selfnorm.diagnosis._batches import batches_of
 from selfnorm.diagnosis._conversion import Conversion, outline
 from selfnorm.diagnosis._convert_calls import rewrite_calls
 from selfnorm.diagnosis._convert_keep import equalise_rows, fold_norms
@@ -24,11 +25,12 @@ from selfnorm.diagnosis._convert_parts import (
 from selfnorm.diagnosis._convert_work import Work
 from selfnorm.diagnosis._diagnose import diagnose
 from selfnorm.diagnosis._fold import plain_layer
-from selfnorm.diagnosis._inputs import first_inputs
-from selfnorm.errors import DomainError
+from selfnorm.errors import DataError, DomainError
 from selfnorm.nn import AlphaDropout
 
 __all__ = ["convert"]
+
+_ROWS: Final = 10_000
 
 Weights = Literal["new", "keep"]
 
@@ -93,7 +95,7 @@ def convert(
     DomainError
         If an argument lies outside its domain, or the model cannot be copied.
     DataError
-        If there are no inputs in ``data``.
+        If there are no rows in ``data``, or the model raises an exception on them.
 
     Notes
     -----
@@ -119,7 +121,7 @@ def convert(
     [('1', 'normalisation'), ('2', 'activation'), ('0', 'weights'), ('3', 'weights')]
     """
     _check(model, weights, keep_function, dropout)
-    x = None if data is None else first_inputs(data)
+    x = None if data is None else _inputs(model, data)
     chosen, reason = _choose(model, weights, keep_function)
     work = Work(model if inplace and not dry_run else _copied(model))
     before = outline(model)
@@ -130,7 +132,7 @@ def convert(
     if not keep_function:
         names = before_dropout(work)
         if chosen == "new":
-            remove_norms(work, has_data=x is not None)
+            remove_norms(work, has_data=x is not None and standardize)
         exchange_activations(work)
         exchange_dropouts(work, names, dropout)
         if chosen == "new":
@@ -180,6 +182,23 @@ def _copied(model: nn.Module) -> nn.Module:
             "model must be one that copy.deepcopy can copy, however: "
             f"{type(error).__name__}: {error}; use inplace=True on a model you can make again"
         ) from error
+
+
+def _inputs(model: nn.Module, data: Any) -> Tensor | None:
+    """Return rows of the model's first input, None if it is not of numbers that can be scaled."""
+    if hasattr(data, "__next__"):
+        raise DataError(
+            "data must be something that can be read several times, however: an iterator came; "
+            "pass the tensor, the list or the DataLoader itself"
+        )
+    # A DataLoader draws a seed from torch's generator.
+    with torch.random.fork_rng(devices=[]):
+        batches = list(batches_of(model, data, batch_size=1024, max_rows=_ROWS))
+    if any(len(batch.args) + len(batch.kwargs) != 1 for batch in batches):
+        return None  # which of several inputs to scale is not known
+    found = [value for batch in batches for value in (*batch.args, *batch.kwargs.values())]
+    rows = [value for value in found if isinstance(value, Tensor) and value.is_floating_point()]
+    return torch.cat(rows) if rows and rows[0].dim() > 1 else None
 
 
 def _choose(model: nn.Module, weights: Weights | None, keep: bool) -> tuple[Weights, str]:

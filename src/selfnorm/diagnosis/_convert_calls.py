@@ -28,26 +28,31 @@ def rewrite_calls(
         "dropout": "make it a module: selfnorm.nn.AlphaDropout(p)",
         "residual": "write (x + f(x)) * 0.5**0.5",
         "normalisation": "remove it by hand, or make it a module",
+        "gate": "none needed; expect a smaller variance behind it",
+    }
+    always = {
+        "normalisation": "a normalisation that a forward calls by itself is not removed",
+        "gate": "a product of two branches has no fixed point of the variance",
     }
     for call in found:
-        if call.kind == "normalisation" or (not allowed and call.kind in remedies):
-            why = (
-                "a normalisation that a forward calls by itself is not removed"
-                if call.kind == "normalisation"
-                else "it is a call in a forward, and rewrite=False"
-            )
-            work.refuse(
-                call.code or call.owner,
-                f"{call.name} in {call.owner or 'the model'}",
-                why,
-                remedies[call.kind],
-            )
+        why = always.get(call.kind, "" if allowed else "it is a call in a forward, rewrite=False")
+        if _is_answer(work, call):
+            why = "it gives the model's answer"
+        if why and call.kind in remedies:
+            place = call.code or call.owner
+            what = f"{call.name} in {call.owner or 'the model'}"
+            work.refuse(place, what, why, remedies[call.kind])
+    found = [call for call in found if call.kind not in always and not _is_answer(work, call)]
     if not allowed:
         return
     owners = {call.owner for call in found if call.kind in ("activation", "dropout", "residual")}
     for path in sorted(owners, key=lambda one: (-one.count("."), not one, one)):
         calls = [call for call in found if call.owner == path]
         _rewrite_owner(work, path, calls, names, rate, inplace)
+
+
+def _is_answer(work: Work, call: Call) -> bool:
+    return call.kind == "activation" and (call.owner, call.code) in work.outputs
 
 
 def _rewrite_owner(
@@ -62,6 +67,8 @@ def _rewrite_owner(
     rates: dict[str, float] = {}
 
     def make(kind: str, name: str, node: fx.Node) -> nn.Module | None:
+        if (path, in_code(node)) not in {(call.owner, call.code) for call in calls}:
+            return None
         if kind == "activation":
             return SELU()
         if kind == "residual":
@@ -77,9 +84,8 @@ def _rewrite_owner(
     new, reason = (None, "inplace=True cannot replace the model itself")
     if path or not inplace:
         new, reason = rewritten(owner, make)
-    wanted = [call for call in calls if call.kind != "normalisation"]
     if new is None:
-        for call in wanted:
+        for call in calls:
             work.refuse(
                 call.code or path,
                 f"{call.name} in {path or 'the model'}",
@@ -91,7 +97,7 @@ def _rewrite_owner(
         work.replace(owner, new)
     else:
         work.model = new
-    for call in wanted:
+    for call in calls:
         after = {
             "activation": "SELU()",
             "dropout": f"AlphaDropout(p={rates.get(call.code, 0.0):g})",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -102,7 +104,8 @@ def equalise_rows(work: Work, exact_only: bool) -> None:
             work.change(
                 pair.first,
                 "weights",
-                f"rows of other lengths, up to a factor of {factor:.3g}",
+                "rows of other lengths"
+                + ("" if math.isnan(factor) else f", up to a factor of {factor:.3g}"),
                 f"rows of length 1, the columns of {pair.second} scaled back",
                 "SELU holds the variance 1 where the squares of a unit's weights sum to 1",
                 "function" if pair.exact else "moments",

@@ -220,8 +220,6 @@ def pad_by_border(work: Work) -> None:
 
 def standardize_input(work: Work, x: Tensor) -> tuple[str, ...]:
     """Put an input layer before the model; return its line of the outline."""
-    if not x.is_floating_point() or x.dim() < 2:
-        return ()
     rows = x.double().movedim(1, -1).flatten(0, -2)
     mean, var = rows.mean(0), rows.var(0, correction=0)
     total = float(x.double().var(correction=0))

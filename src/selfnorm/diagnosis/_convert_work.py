@@ -10,8 +10,15 @@ from torch.nn.utils import parametrize
 
 from selfnorm.diagnosis._conversion import Change, Keeps, Refusal
 from selfnorm.diagnosis._exchange import ACTIVATIONS
-from selfnorm.diagnosis._module_graph import Region, calls_of, is_container, regions, trace_alone
-from selfnorm.diagnosis._rewrite import has_attention
+from selfnorm.diagnosis._module_graph import (
+    Region,
+    calls_of,
+    in_code,
+    is_container,
+    regions,
+    trace_alone,
+)
+from selfnorm.diagnosis._rewrite import has_attention, kind_of
 
 __all__ = ["Work"]
 
@@ -97,6 +104,9 @@ class Work:
     def replace(self, old: nn.Module, new: nn.Module) -> None:
         """Put a module where another is registered, at each of its places."""
         new.train(old.training)
+        if old is self.model:
+            self.model = new
+            return
         for path in self.paths_of(old):
             parent, _, name = path.rpartition(".")
             self.model.get_submodule(parent)._modules[name] = new
@@ -126,9 +136,9 @@ class Work:
                 # The block around attention, its normalisation included, belongs together.
                 yield _parent(path) if isinstance(module, nn.MultiheadAttention) else path, found
 
-    def _output_activations(self) -> set[int]:
-        """Return the activations whose result is the model's answer."""
-        found: set[int] = set()
+    def _output_activations(self) -> set[object]:
+        """Return the activations whose result is the model's answer: ids, or owner and code."""
+        found: set[object] = set()
         for part in self.regions:
             if part.path or part.graph is None:
                 continue
@@ -139,6 +149,8 @@ class Work:
                 module = part.called(node)
                 if isinstance(module, ACTIVATIONS):
                     found.add(id(module))
+                elif kind_of(node)[0] == "activation":
+                    found.add((part.owner(node), in_code(node)))
                 elif isinstance(module, _THROUGH) or node.op == "call_method":
                     waiting.extend(node.all_input_nodes)
         return found

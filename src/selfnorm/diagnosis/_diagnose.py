@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from selfnorm.diagnosis._batches import batches_of
+from selfnorm.diagnosis._batches import Batch, batches_of
 from selfnorm.diagnosis._check import check_model
 from selfnorm.diagnosis._context import Context, fixed_point_of
 from selfnorm.diagnosis._graph import Op
@@ -36,7 +36,7 @@ from selfnorm.diagnosis._state import unchanged
 from selfnorm.diagnosis._trace import tensors_in
 from selfnorm.errors import DataError, DomainError
 
-__all__ = ["diagnose"]
+__all__ = ["diagnose", "run"]
 
 # A trained network is told of only where the next layer sees little but a constant, or two lines.
 _FAINT: Final = 1e-2
@@ -151,18 +151,7 @@ def diagnose(
     probe = Probe(model, loss=loss, backward=backward)
     with unchanged(model, seed=random_state):
         (model.train if training else model.eval)()
-        inputs: list[Tensor] = []
-        for batch in batches_of(model, data, batch_size=batch_size, max_rows=max_rows):
-            if not inputs:
-                inputs = [t.clone() for t in tensors_in((batch.args, batch.kwargs))]
-            try:
-                probe.add(batch)
-            except Exception as error:
-                raise DataError(
-                    f"the model must run on the data, however: {type(error).__name__}: {error} "
-                    f"(shapes {[tuple(t.shape) for t in inputs]}); give batches as the model "
-                    "takes them"
-                ) from error
+        inputs = run(probe, batches_of(model, data, batch_size=batch_size, max_rows=max_rows))
     measured = probe.measured
     context = Context(model, measured.graph, inputs, optimizer)
     _enter(measured)
@@ -181,13 +170,30 @@ def diagnose(
     )
 
 
+def run(probe: Probe, batches: Iterable[Batch]) -> list[Tensor]:
+    """Let a probe see all batches; return the tensors of the first."""
+    inputs: list[Tensor] = []
+    for batch in batches:
+        tensors = [t.detach().clone() for t in tensors_in((batch.args, batch.kwargs))]
+        inputs = inputs or tensors
+        try:
+            probe.add(batch)
+        except Exception as error:
+            raise DataError(
+                f"the model must run on the data, however: {type(error).__name__}: {error} "
+                f"(shapes {[tuple(t.shape) for t in tensors]}); give batches as the model takes "
+                "them"
+            ) from error
+    return inputs
+
+
 def _enter(measured: Measured) -> None:
     """Let the rules on inputs see the moments of all rows."""
     for index, moments in measured.entering.items():
         if index < len(measured.graph.ops) and moments.units:
             facts = measured.graph.ops[index].facts
             facts["in_mean"], facts["in_var"] = moments.mean, moments.var
-            facts["in_shape"] = (measured.rows,)
+            facts["in_shape"] = (measured.rows, *facts.get("in_shape", ())[1:])
 
 
 def _links(measured: Measured) -> dict[int, Link]:

@@ -224,7 +224,8 @@ def _fits(first: nn.Module | None, second: nn.Module | None, flat: bool) -> bool
 def equalise(first: nn.Module, second: nn.Module) -> float:
     """Scale each row of the first layer to length 1, and the second layer's columns against it.
 
-    Returns the largest factor by which a row was scaled, up or down; rows that are 0 stay.
+    Returns the largest factor by which a row was scaled, up or down, nan if it has no numbers (on
+    the meta device); rows that are 0 stay.
     """
     assert isinstance(first, nn.Linear | _ConvNd)
     assert isinstance(second, nn.Linear | _ConvNd)
@@ -240,4 +241,6 @@ def equalise(first: nn.Module, second: nn.Module) -> float:
         shape = [1] * weight.dim()
         shape[axis] = -1
         weight.copy_(weight.double() * columns.reshape(shape))
-    return float(torch.exp(norms.log().abs().max())) if norms.numel() else math.nan
+    if norms.is_meta:
+        return math.nan
+    return float(torch.exp(norms.log().abs().max()))

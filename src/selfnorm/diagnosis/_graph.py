@@ -18,7 +18,7 @@ _WRITTEN: Final = 2e-3  # how precisely people write SELU's constants
 
 # Kinds through which a signal goes without a new activation or weight layer.
 PASSING: Final = frozenset(
-    {"shape", "dropout", "alpha_dropout", "pool", "scale", "add", "cat", "norm"}
+    {"shape", "dropout", "alpha_dropout", "pool", "scale", "add", "cat", "mix", "norm"}
 )
 
 
@@ -28,8 +28,9 @@ class Op:
 
     ``kind`` is "weight" (linear, convolution), "activation", "dropout", "alpha_dropout", "norm",
     "pool", "add" (of two signals), "mul" (of two signals), "scale" (by a constant or parameter),
-    "cat", "shape" (a view or a copy), "embedding", "recurrent", "attention" or "other"; ``name``
-    is the function's own name. ``facts`` holds what rules ask for: p, training, inplace, weight…
+    "cat", "mix" (sums over rows, as in graph networks), "shape" (a view or a copy), "embedding",
+    "recurrent", "attention" or "other"; ``name`` is the function's own name. ``facts`` holds what
+    rules ask for: p, training, inplace, weight…
     """
 
     index: int

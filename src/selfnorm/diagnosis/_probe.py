@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from selfnorm.diagnosis._batches import Batch
 from selfnorm.diagnosis._graph import PASSING, ROOT, Graph, Op
 from selfnorm.diagnosis._moments import Moments
-from selfnorm.diagnosis._trace import Recorder, call_model, tensors_in
+from selfnorm.diagnosis._trace import Recorder, call_model, note_moments, tensors_in
 
 __all__ = ["Measured", "Probe", "Site"]
 
@@ -93,6 +93,9 @@ class Probe:
         self._outputs = []
 
     def _watch(self, op: Op, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        assert self._recorder is not None
+        if not self.measured.graph.ops:  # the first batch
+            note_moments(self._recorder.ops, op, inputs, output)
         if op.kind == "weight" and inputs:
             self.measured.entering.setdefault(op.index, Moments()).add(inputs[0])
             return None
@@ -113,9 +116,8 @@ class Probe:
 
     def _site(self, op: Op) -> Site:
         """Return the site of an activation; calls of one module are counted batch by batch."""
-        name = f"{op.place}:{op.name}" if not op.by_module else op.place
-        count = self._calls[name] = self._calls.get(name, 0) + 1
-        key = op.place if count == 1 else f"{op.place}#{count}"
+        count = self._calls[op.place] = self._calls.get(op.place, 0) + 1
+        key = op.place if count == 1 else f"{op.place or '(model)'}#{count}"
         return self.measured.sites.setdefault(key, Site(op, key, Moments(), Moments()))
 
     def _unit_axis(self, op: Op, output: Tensor) -> int:
@@ -191,5 +193,5 @@ def _only(graph: Graph, op: Op, kind: str) -> Op | None:
     if len(before) != 1:
         return None
     one, passed = before[0]
-    between = passed & {"norm", "add", "cat", "pool", "scale"}
+    between = passed & {"norm", "add", "cat", "mix", "pool", "scale"}
     return one if one is not None and one.kind == kind and not between else None

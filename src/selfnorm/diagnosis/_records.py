@@ -239,12 +239,15 @@ class Diagnosis:
         if worst:
             more = f", and {len(worst) - 1} more" if len(worst) > 1 else ""
             return f"Not healthy: {worst[0].code} at {worst[0].place or 'the model'}{more}."
+        if not self.rows:
+            return f"No fault found in {len(self.structure)} operations."
         if not self.layers:
-            return "No finding; no activation ran."
+            return "No fault found; no activation ran."
         low, high = (f(one.var for one in self.layers) for f in (min, max))
-        return (
-            f"Healthy: {len(self.layers)} activations with variances from {low:.3g} to {high:.3g}."
-        )
+        seen = f"{len(self.layers)} activations with variances from {low:.3g} to {high:.3g}."
+        if all(one.target_var is None for one in self.layers):
+            return f"No fault found, and no SELU: {seen}"
+        return f"Healthy: {seen}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the diagnosis as plain data.

@@ -19,6 +19,7 @@ __all__ = ["Call", "ScaledSum", "calls_to_replace", "has_attention", "kind_of", 
 
 _SUMS: Final = (operator.add, operator.iadd, torch.add)
 _SUM_METHODS: Final = ("add", "add_", "__iadd__")
+_GATES: Final = (operator.mul, operator.imul, torch.mul)
 _SOFTMAX: Final = (functional.softmax, torch.softmax)
 _PRODUCTS: Final = (torch.matmul, torch.bmm, torch.einsum, operator.matmul)
 _ATTENTION: Final = frozenset(
@@ -59,7 +60,8 @@ class Call(NamedTuple):
     owner : str
         Path of the module whose forward it is.
     kind, name : str
-        What it is: ``activation``, ``dropout``, ``normalisation``, ``attention`` or ``residual``.
+        What it is: ``activation``, ``dropout``, ``normalisation``, ``attention``, ``residual``
+        or ``gate``.
     code : str
         ``file:line``, empty if not known.
     """
@@ -96,6 +98,8 @@ def kind_of(node: fx.Node) -> tuple[str, str]:
             return FUNCTIONS[node.target]
         if node.target in _SUMS and _is_residual(node):
             return "residual", "sum"
+        if node.target in _GATES and _is_residual(node):
+            return "gate", "product"
     if node.op == "call_method":
         if node.target in METHODS:
             return METHODS[str(node.target)]
@@ -105,7 +109,7 @@ def kind_of(node: fx.Node) -> tuple[str, str]:
 
 
 def _is_residual(node: fx.Node) -> bool:
-    """Tell whether a sum joins two branches that begin at one tensor and of which one has a layer.
+    """Tell whether a sum or product joins branches of one tensor, of which one has a layer.
 
     Sums with constants and with parameters (positions, biases) are not residual sums.
     """

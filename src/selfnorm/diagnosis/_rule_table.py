@@ -73,7 +73,7 @@ _ALL: Final = (
     ),
     Rule(
         "truncated-init",
-        "error",
+        "warning",
         "A normal distribution cut off at two standard deviations has only .774 of its variance.",
         _PAPER,
     ),
@@ -81,12 +81,6 @@ _ALL: Final = (
         "weight-scale",
         "error",
         "The sum of a unit's squared weights is not near 1.",
-        _PAPER,
-    ),
-    Rule(
-        "weight-sum",
-        "warning",
-        "The weights of a unit do not sum to about 0, so that a mean is passed on and grows.",
         _PAPER,
     ),
     Rule(

@@ -39,7 +39,7 @@ def plain_dropout(context: Context) -> Iterator[Finding]:
     found = [
         op
         for op in context.graph.of("dropout")
-        if op.facts.get("p") and _is_after_selu(context, op)
+        if op.facts.get("p") and _is_after_selu(context, op) and not _serves_attention(context, op)
     ]
     for group in _by(found, "p"):
         p = float(group[0].facts["p"])
@@ -115,6 +115,11 @@ def alpha_dropout(context: Context) -> Iterator[Finding]:
 def _is_after_selu(context: Context, op: Op) -> bool:
     before = context.last_activation(op)
     return bool(before) and before[0].name == "selu"
+
+
+def _serves_attention(context: Context, op: Op) -> bool:
+    """Tell the dropout of a transformer's feed-forward part, between two normalisations."""
+    return context.attends and context.free_depth[op.index] <= 1
 
 
 def _differs(op: Op, selu: Op) -> bool:
@@ -370,7 +375,7 @@ def _border_share(op: Op) -> float:
 
 
 def _padding_fix(context: Context, ops: Sequence[Op]) -> str:
-    modules = dict(context.model.named_modules())
+    modules = context.modules
     if all(op.place in modules and hasattr(modules[op.place], "padding_mode") for op in ops):
         paths = tuple(dict.fromkeys(op.place for op in ops))
         if all(_may_reflect(modules[path]) for path in paths):
@@ -425,7 +430,7 @@ def _inside(context: Context, op: Op) -> bool:
 
 
 def _pooling_fix(context: Context, ops: Sequence[Op]) -> str:
-    modules = dict(context.model.named_modules())
+    modules = context.modules
     found = [modules.get(op.place) for op in ops]
     kinds = {type(one) for one in found}
     if len(kinds) == 1 and all(op.by_module for op in ops) and kinds <= _REPLACEABLE:
@@ -447,7 +452,7 @@ def low_precision(context: Context) -> Iterator[Finding]:
     found = [op for op in context.selus if op.facts.get("inplace") and _dtype(context, op) in low]
     if found:
         name = low[_dtype(context, found[0])]
-        modules = dict(context.model.named_modules())
+        modules = context.modules
         set_off = [op for op in found if op.by_module and hasattr(modules.get(op.place), "inplace")]
         paths = tuple(dict.fromkeys(op.place for op in set_off))
         fix = "torch.nn.functional.selu(x)"

@@ -7,9 +7,6 @@ import math
 from collections.abc import Iterator
 from typing import Any, Final
 
-import torch
-from torch import Tensor
-
 from selfnorm import theory
 from selfnorm.diagnosis._context import Context, fixed_point_of, join_places
 from selfnorm.diagnosis._graph import Op
@@ -29,6 +26,7 @@ _MEAN: Final = 0.3
 _VAR: Final = (0.4, 2.5)
 _SPARSE: Final = 0.95
 _BINARY: Final = 0.75
+_FEATURES: Final = 4
 _STEPS: Final = 10_000
 _STANDARDISE: Final = "x = (x - x_train.mean(0)) / x_train.std(0).clamp_min(1e-6)"
 
@@ -58,7 +56,7 @@ def depth(context: Context) -> Iterator[Finding]:
 
 def _everywhere(context: Context, ops: list[Op], new: str) -> str:
     if ops and all(op.by_module for op in ops):
-        modules = dict(context.model.named_modules())
+        modules = context.modules
         kinds = {type(modules.get(op.place)).__name__ for op in ops}
         if kinds <= {"SELU", "AlphaDropout"}:
             return replace_fix(context, ops, new)
@@ -148,13 +146,13 @@ def input_moments(context: Context) -> Iterator[Finding]:
     """Yield an input that is not standardised, or nearly all one value."""
     if not context.inputs or not context.selus:
         return
-    sparse = [t for t in context.inputs if _is_sparse(t)]
     first = [op for op in context.selu_layers if _is_first(context, op)]
-    if sparse and first:
-        share = _share_of_most_common(sparse[0])
+    sparse = [op for op in first if _is_sparse(op)]
+    if sparse:
+        share = float(sparse[0].facts["in_share"])
         yield finding(
             "sparse-input",
-            join_places(op.place for op in first),
+            join_places(op.place for op in sparse),
             f"{share:.1%} of the input's values are one and the same.",
             f"{_STANDARDISE}  # or torch.nn.Embedding for categories",
             share=share,
@@ -200,18 +198,11 @@ def _is_first(context: Context, op: Op) -> bool:
     )
 
 
-def _is_sparse(x: Tensor) -> bool:
-    if not x.is_floating_point() or x.is_meta or x.dim() < 2 or x.dim() > 3 or x.shape[-1] < 4:
+def _is_sparse(op: Op) -> bool:
+    share, values = op.facts.get("in_share", 0.0), op.facts.get("in_values", 0)
+    if not share or (op.facts.get("in_shape") or (0,))[-1] < _FEATURES:
         return False
-    share = _share_of_most_common(x)
-    binary = torch.unique(x.detach().reshape(-1)[:100_000]).numel() <= 2
-    return share >= (_BINARY if binary else _SPARSE)
-
-
-def _share_of_most_common(x: Tensor) -> float:
-    flat = x.detach().reshape(-1)[:100_000].float().cpu()
-    _, counts = torch.unique(flat, return_counts=True)
-    return float(counts.max()) / flat.numel()
+    return bool(share >= (_BINARY if values <= 2 else _SPARSE))
 
 
 # ---- the optimizer ----------------------------------------------------------------------------

@@ -21,6 +21,7 @@ __all__ = ["activation_constants", "initialisation", "looks_drawn"]
 # this range somewhere: the next layer then sees little but a constant, or SELU's two lines.
 _FAINT: Final = 1e-2
 _LOUD: Final = 1e2
+_SIGMAS: Final = 5.0  # standard errors beyond which something is not chance
 _ENOUGH: Final = 64  # weights by which a distribution can be told
 
 
@@ -69,17 +70,38 @@ def initialisation(context: Context) -> Iterator[Finding]:
             layers=len(broken),
         )
     rows = [(op, facts) for op, facts in rows if facts.finite]
-    sure = {known.code: [op for op, facts in rows if _is(known, facts)] for known in _KNOWN}
+    shared = _shared(context)
     faulty: set[int] = set()
     for known in _KNOWN:
-        if sure[known.code]:
+        # Two layers whose sum has the right variance are as they should be, unless by accident.
+        alone = [
+            (op, facts)
+            for op, facts in rows
+            if op.index not in faulty and (op.index not in shared or known.code == "default-init")
+        ]
+        if any(_is(known, facts) for _, facts in alone):
             # Beside a layer that is beyond doubt, one too small to tell alone counts as well.
-            found = [(op, facts) for op, facts in rows if _may_be(known, facts)]
-            found = [(op, facts) for op, facts in found if op.index not in faulty]
+            found = [(op, facts) for op, facts in alone if _may_be(known, facts)]
             faulty |= {op.index for op, _ in found}
             yield _named(context, known, found)
-    rest = [(op, facts) for op, facts in rows if op.index not in faulty]
+    rest = [(op, facts) for op, facts in rows if op.index not in faulty | shared]
     yield from _unnamed(context, rest, bool(faulty))
+
+
+def _shared(context: Context) -> set[int]:
+    """Find layers whose sum is what a SELU gets, and whose sums of squares together are right."""
+    found: set[int] = set()
+    for selu in context.selus:
+        parts = [
+            one
+            for one, passed in context.graph.before(selu)
+            if one is not None and one.kind == "weight" and "add" in passed
+        ]
+        known = [facts for op in parts if (facts := context.weights(op)) is not None]
+        low, high = _range(selu)
+        if len(known) > 1 and low < sum(facts.tau for facts in known) < high:
+            found |= {op.index for op in parts}
+    return found
 
 
 def activation_constants(context: Context) -> Iterator[Finding]:
@@ -115,6 +137,8 @@ def _is(known: _Known, facts: WeightFacts) -> bool:
     """Tell beyond doubt: near the known sum of squares, nearer than to any other, not near 1."""
     if not _may_be(known, facts) or facts.is_near(1.0):
         return False
+    if known.code != "default-init" and not looks_drawn(facts):
+        return False  # trained weights may have any sum of squares
     nearest = min(_KNOWN, key=lambda one: abs(math.log(facts.tau / one.tau)))
     if nearest is not known:
         return facts.init.shape in known.shapes and facts.init.shape not in nearest.shapes
@@ -131,10 +155,6 @@ def _named(context: Context, known: _Known, found: Sequence[tuple[Op, WeightFact
     depth = max(context.graph.selu_depth())
     selu = context.next_selu(ops[-1])
     low, high = _range(selu)
-    if known.code == "truncated-init":
-        severity = "warning" if low < known.tau < high else None
-    else:
-        severity = None
     return finding(
         known.code,
         join_places(op.place for op in ops),
@@ -142,7 +162,6 @@ def _named(context: Context, known: _Known, found: Sequence[tuple[Op, WeightFact
         f"SELU needs 1 (it holds a variance from {low:.3g} to {high:.3g}). "
         + _consequence(known.tau, depth),
         init_fix(context, ops),
-        severity=severity,  # type: ignore[arg-type]
         weight_sumsq=tau,
         expected_weight_sumsq=known.tau,
         low=low,
@@ -195,10 +214,25 @@ def _unnamed(
 
 
 def looks_drawn(facts: WeightFacts) -> bool:
-    """Tell weights that come straight from a random number generator."""
-    if facts.init.shape == "other" or facts.init.shape == "zero":
+    """Tell weights that come straight from a random number generator.
+
+    Their distribution has a known shape, units differ in their sums of squares by chance alone,
+    and biases are zero or PyTorch's own: uniform with variance 1/(3 fan_in). Training changes
+    at least one of these.
+    """
+    if facts.init.shape in ("other", "zero"):
         return False
-    return facts.bias is None or not facts.bias.any() or facts.init.shape == "uniform"
+    terms = facts.count / facts.units
+    by_chance = (facts.kurtosis - 1.0) / terms  # relative variance of a unit's sum of squares
+    spread = float(facts.sumsq.var()) / max(facts.tau, 1e-300) ** 2
+    if spread > by_chance * (1.0 + _SIGMAS * math.sqrt(2.0 / facts.units)) + 1e-6:
+        return False
+    if facts.bias is None or not facts.bias.any():
+        return True
+    ratio = float(np.square(facts.bias).mean()) * 3.0 * facts.fan_in
+    # E b^4 = 9/5 (E b^2)^2 for a uniform distribution.
+    inside = bool(np.abs(facts.bias).max() * math.sqrt(facts.fan_in) <= 1.01)
+    return inside and abs(ratio - 1.0) <= _SIGMAS * math.sqrt(0.8 / facts.units)
 
 
 def _scaled_nearby(context: Context, op: Op) -> bool:
@@ -263,7 +297,7 @@ _REFUSED: Final = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 
 def init_fix(context: Context, ops: Sequence[Op]) -> str:
     """Return the shortest line that initialises these layers and spoils no other."""
-    modules = dict(context.model.named_modules())
+    modules = context.modules
     paths = list(dict.fromkeys(op.place for op in ops))
     known = all(
         path in modules and isinstance(getattr(modules[path], "weight", None), nn.Parameter)

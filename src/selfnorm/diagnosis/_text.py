@@ -37,7 +37,24 @@ def as_markdown(diagnosis: Diagnosis) -> str:
 
 
 def findings_text(findings: Sequence[Finding]) -> str:
-    """Write findings as numbered paragraphs."""
+    """Write findings as numbered paragraphs.
+
+    Parameters
+    ----------
+    findings : sequence of Finding
+        As :func:`check` returns them.
+
+    Returns
+    -------
+    str
+        For a terminal; "No findings." if there are none.
+
+    Examples
+    --------
+    >>> from selfnorm.diagnosis import findings_text
+    >>> findings_text([])
+    'No findings.'
+    """
     if not findings:
         return "No findings."
     return "\n".join(
@@ -48,7 +65,24 @@ def findings_text(findings: Sequence[Finding]) -> str:
 
 
 def findings_markdown(findings: Sequence[Finding]) -> str:
-    """Write findings as a Markdown list."""
+    """Write findings as a Markdown list.
+
+    Parameters
+    ----------
+    findings : sequence of Finding
+        As :func:`check` returns them.
+
+    Returns
+    -------
+    str
+        Names and messages are escaped; "No findings." if there are none.
+
+    Examples
+    --------
+    >>> from selfnorm.diagnosis import findings_markdown
+    >>> findings_markdown([])
+    'No findings.'
+    """
     if not findings:
         return "No findings."
     return "\n".join(

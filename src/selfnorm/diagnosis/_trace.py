@@ -11,20 +11,28 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
+from selfnorm.constants import ALPHA01, LAMBDA01
 from selfnorm.diagnosis._classify import Call, classify
 from selfnorm.diagnosis._graph import ROOT, Graph, Op
+from selfnorm.diagnosis._written_out import WrittenOut
 
-__all__ = ["Recorder", "call_model", "path_of_module", "tensors_in", "trace"]
+__all__ = ["Recorder", "call_model", "note_moments", "path_of_module", "tensors_in", "trace"]
 
 # Called after each operation that was recorded, with its tensors (inputs, output).
 # It may return another tensor to go on with in place of the output.
 Watcher = Callable[[Op, tuple[Tensor, ...], Tensor], Tensor | None]
+_PRODUCTS = frozenset(["matmul", "mm", "bmm", "__matmul__", "__rmatmul__", "einsum"])
 _MANY = 200_000  # elements beyond which moments are taken of a part
 
 
 def trace(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Graph:
     """Run a model without gradients and return what it did."""
-    recorder = Recorder(model, _moments)
+
+    def watch(op: Op, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        note_moments(recorder.ops, op, inputs, output)
+        return None
+
+    recorder = Recorder(model, watch)
     with torch.no_grad(), recorder:
         recorder.take_input((args, kwargs))
         call_model(model, args, kwargs)
@@ -55,6 +63,7 @@ class Recorder(TorchFunctionMode):
         self._producers: Any = WeakIdKeyDictionary()
         self._stack: list[tuple[str, bool]] = [("", False)]
         self._hooks = contextlib.ExitStack()
+        self._written = WrittenOut()
 
     def take_input(self, value: Any) -> None:
         """Name tensors as the model's input."""
@@ -117,10 +126,17 @@ class Recorder(TorchFunctionMode):
         result = func(*args, **kwargs)
         if call is None:
             return result
+        if call.kind == "mul" and call.name in _PRODUCTS and ROOT in producers:
+            call = Call("mix", call.name, call.facts)  # an adjacency matrix, say, that is an input
         outputs = list(tensors_in(result)) or list(tensors_in(kwargs.get("out")))
         if not outputs:
             return result
         path, own = self._stack[-1]
+        written = self._written.selu_of(call.name, touched, outputs[0])
+        if written is not None:
+            producers = (self._producers[written],)
+            facts = {"inplace": False, "alpha": ALPHA01, "scale": LAMBDA01}
+            call, before = Call("activation", "selu", facts), (written,)
         op = Op(len(self.ops), call.kind, call.name, path, producers, call.facts, own)
         op.facts["shape"] = tuple(outputs[0].shape)
         op.facts["dtype"] = outputs[0].dtype
@@ -166,15 +182,34 @@ def path_of_module(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in marks)
 
 
-def _moments(op: Op, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-    """Keep the moments that the rules ask for: around weights and sums."""
+def note_moments(ops: Sequence[Op], op: Op, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    """Keep what the rules ask for around weights and sums."""
     if op.kind == "weight" and inputs:
         op.facts["in_mean"], op.facts["in_var"] = moments_of(inputs[:1])
         op.facts["in_shape"] = tuple(inputs[0].shape)
+        if _is_first(ops, op):
+            op.facts["in_share"], op.facts["in_values"] = most_common(inputs[0])
     elif op.kind == "add" and len(inputs) == 2:
         op.facts["parts_var"] = tuple(moments_of([one])[1] for one in inputs)
         op.facts["var"] = moments_of([output])[1]
-    return None
+
+
+def _is_first(ops: Sequence[Op], op: Op) -> bool:
+    """Tell a layer that takes the model's input as it is, or a view of it."""
+    k = op.inputs[0] if op.inputs else ROOT
+    while k != ROOT and ops[k].kind == "shape" and ops[k].inputs:
+        k = ops[k].inputs[0]
+    return k == ROOT
+
+
+@torch.no_grad()
+def most_common(x: Tensor) -> tuple[float, int]:
+    """Return the share of the most common value, and how many values there are."""
+    if x.is_meta or not x.is_floating_point() or x.dim() not in (2, 3) or not x.numel():
+        return 0.0, 0
+    flat = x.detach().reshape(-1)[:_MANY].float()
+    values, counts = torch.unique(flat, return_counts=True)
+    return float(counts.max()) / flat.numel(), values.numel()
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from selfnorm.diagnosis._graph import Op
 
 __all__ = ["Init", "WeightFacts", "facts_of_weight", "unit_rows"]
 
-_CHUNK: Final = 1 << 22  # elements in float64 at a time: 32 MiB
+_CHUNK: Final = 1 << 16  # elements in float64 at a time: they stay in the cache
 _SIGMAS: Final = 5.0  # a moment this many standard errors away is another distribution
 
 # Shapes of distributions: kurtosis E w^4/(E w^2)^2, its eighth-moment ratio gives the error of

@@ -73,16 +73,24 @@ _SMALL_CNN: Final = {
     "depths": (8,),
     "stages": 3,
     "batch_sizes": (4, 128),
+    "lrs": (0.003, 0.01, 0.03, 0.1, 0.3),
     "epochs": 4,
     "small_epochs": 1,
     "seeds": 2,
-    "train_size": 5000,
+    "train_size": 3000,
+}
+_SMALL_MLP: Final = {
+    "width": 128,
+    "epochs": 4,
+    "small_epochs": 1,
+    "batch_sizes": (4, 128),
+    "train_size": 6000,
 }
 _QUICK_CHANGES: Final[dict[tuple[str, str], dict[str, Any]]] = {
     ("digits", "mlp"): {},
-    ("mnist", "mlp"): {"width": 128, "epochs": 3, "small_epochs": 1, "batch_sizes": (4, 16, 128)},
-    ("cifar10", "mlp"): {"width": 128, "epochs": 3, "small_epochs": 1, "batch_sizes": (4, 16, 128)},
-    ("digits", "cnn"): {"width": 8, "depths": (8, 16), "batch_sizes": (4, 128), "seeds": 2},
+    ("mnist", "mlp"): _SMALL_MLP,
+    ("cifar10", "mlp"): _SMALL_MLP,
+    ("digits", "cnn"): _SMALL_CNN | {"depths": (8, 16), "stages": 2, "train_size": None},
     ("mnist", "cnn"): _SMALL_CNN,
     ("cifar10", "cnn"): _SMALL_CNN,
 }
@@ -97,7 +105,5 @@ def preset_for(name: str, data: str, model: str) -> Preset:
         return dataclasses.replace(
             _PAPER, stages=stages, width=128 if model == "mlp" else 8, epochs=100, train_size=5000
         )
-    rows = None if data == "digits" else 10_000
-    size = None if data == "digits" else 2000
-    base = dataclasses.replace(_QUICK, train_size=rows, test_size=size)
+    base = dataclasses.replace(_QUICK, test_size=None if data == "digits" else 2000)
     return dataclasses.replace(base, **_QUICK_CHANGES[data, model])

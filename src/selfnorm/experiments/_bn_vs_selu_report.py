@@ -268,9 +268,9 @@ def _small_batches(record: Record, styles: Mapping[str, Style]) -> list[Section]
             "Small batches",
             [
                 f"Nets of {depth} layers; the learning rates are multiplied by the batch size "
-                f"over {largest}. At batches below {largest} the training takes "
-                f"{config['small_epochs']} epochs, at {largest} {config['epochs']}: compare arms "
-                "at one batch size rather than sizes.",
+                f"over {largest}. Training takes {config['small_epochs']} epochs, and "
+                f"{config['epochs']} epochs at batches of {largest}: compare arms at one batch "
+                "size rather than sizes.",
             ],
             figure=line_chart(
                 [

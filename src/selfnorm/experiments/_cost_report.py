@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from selfnorm.experiments._cost_nets import COST_NETS
 from selfnorm.experiments._rival_words import mebibytes
-from selfnorm.experiments._words import listed
 from selfnorm.report import Figure, Page, Section, Table, format_number, heatmap
 
 __all__ = ["render", "table_of"]
@@ -28,6 +27,7 @@ COLUMNS: Final = (
     "MiB peak",
 )
 _RIVAL: Final = "relu-bn"
+_MODELS: Final = {"mlp": "Fully connected", "cnn": "Convolutional"}
 _PAIRS: Final = (
     ("selu", "relu-bn"),
     ("torch-selu", "relu-bn"),
@@ -170,11 +170,8 @@ def _map(record: Record, key: str, label: str) -> Figure | None:
 def _see(record: Record, key: str) -> str:
     parts = []
     for arm, rival in _PAIRS:
-        ratios = [_value(size, arm, key, rival) for size in record["arms"]]
-        known = [value for value in ratios if value is not None]
-        if known:
-            low, high = (format_number(end(known), 2) for end in (min, max))
-            spread = low if low == high else f"{low} to {high}"
+        spread = _spread([_value(size, arm, key, rival) for size in record["arms"]])
+        if spread is not None:
             parts.append(f"{arm} {spread} times {rival}")
     if not parts:
         return "No two arms to compare."
@@ -183,25 +180,30 @@ def _see(record: Record, key: str) -> str:
 
 
 def _verdict(record: Record) -> str:
-    """Count in how many sizes SELU costs less, for time, prediction and memory."""
+    """Say for each kind of net what SELU costs beside batch norm."""
     texts = [] if record["complete"] else ["Not finished: the sizes done so far are shown."]
-    words = {"step": "a training step", "forward": "a prediction", "saved_bytes": "memory kept"}
-    for arm, rival in (_PAIRS[0], _PAIRS[4]):
-        counts = []
-        lost: dict[str, list[str]] = {}
-        for key, what in words.items():
-            ratios = {size["name"]: _value(size, arm, key, rival) for size in record["arms"]}
-            known = {name: value for name, value in ratios.items() if value is not None}
-            if known:
-                wins = sum(value < 1 for value in known.values())
-                counts.append(f"{what} in {wins} of {len(known)}")
-                behind = [name for name, value in known.items() if value >= 1]
-                if behind:
-                    lost[what] = behind
-        if counts:
-            texts.append(f"{arm} costs less than {rival}: {listed(counts)} nets.")
-        texts += [f"Not for {what} of {listed(names)}." for what, names in lost.items()]
+    for model in dict.fromkeys(size["model"] for size in record["arms"]):
+        sizes = [size for size in record["arms"] if size["model"] == model]
+        for arm, rival in (_PAIRS[0], _PAIRS[4]):
+            step, forward, kept = (
+                _spread([_value(size, arm, key, rival) for size in sizes])
+                for key in ("step", "forward", "saved_bytes")
+            )
+            if step is not None:
+                texts.append(
+                    f"{_MODELS[model]}, {arm} beside {rival}: a training step takes {step} times "
+                    f"as long, a prediction {forward} times, and {kept} times the memory is kept."
+                )
     return " ".join(texts) or "No two arms to compare."
+
+
+def _spread(ratios: list[float | None]) -> str | None:
+    """Write the smallest and the largest ratio, None if there is none."""
+    known = [ratio for ratio in ratios if ratio is not None]
+    if not known:
+        return None
+    low, high = (format_number(end(known), 2) for end in (min, max))
+    return low if low == high else f"{low} to {high}"
 
 
 def _times(ratio: list[float] | None) -> str | None:

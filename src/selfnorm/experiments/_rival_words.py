@@ -57,9 +57,11 @@ def best_of(cells: Sequence[Record]) -> Record | None:
 
 
 def ties(cells: Sequence[Record], test_size: int) -> list[Record]:
-    """Return the cells that one cannot tell from the best: within two standard errors.
+    """Return the cells that one cannot tell from the best: within two standard errors of it.
 
-    The error of a difference has two sources: the test rows, and the seeds.
+    The error has two sources: the test rows of both, and the seeds of the best. A cell's own spread
+    does not count, or a cell that fails with every other seed would equal any; nor does a cell
+    with a seed that diverged.
     """
     best = best_of(cells)
     if best is None:
@@ -68,11 +70,10 @@ def ties(cells: Sequence[Record], test_size: int) -> list[Record]:
     good = []
     for cell in cells:
         value = score(cell)
-        if value is None:
+        if value is None or cell["diverged"]:
             continue
         rows = (top * (1 - top) + value * (1 - value)) / test_size
-        seeds = _seed_error(best) + _seed_error(cell)
-        if value >= top - 2 * math.sqrt(rows + seeds):
+        if value >= top - 2 * math.sqrt(rows + _seed_error(best)):
             good.append(cell)
     return good
 

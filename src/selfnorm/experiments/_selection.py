@@ -39,6 +39,8 @@ class Protocol:
         Course of the rate, see :func:`selfnorm.experiments._training.train`.
     summed : bool
         Descend on the summed instead of the mean loss.
+    weight_decay : float
+        What is added to the gradient, times the parameters.
     """
 
     epochs: int
@@ -49,6 +51,7 @@ class Protocol:
     momentum: float
     schedule: Schedule
     summed: bool = False
+    weight_decay: float = 0.0
 
     def steps(self, rows: int) -> int:
         """Return the optimiser steps of all nets of one cell."""
@@ -84,6 +87,7 @@ def train_selected(
     labels: tuple[object, ...],
     watch: Watch,
     transform: Callable[[torch.Generator], Transform] | None = None,
+    inspect: Callable[[nn.Module], Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Train one net per rate, keep the rate that validates best, train further seeds at it.
 
@@ -103,6 +107,9 @@ def train_selected(
         Receives the steps.
     transform : callable, optional
         Makes the augmentation of a net from its generator.
+    inspect : callable, optional
+        Looks at each net that was trained at one of the rates from the first seed; what it returns
+        stands with the candidate.
 
     Returns
     -------
@@ -113,11 +120,12 @@ def train_selected(
         ``diverged``, the seeds whose net diverged; ``candidates``, one entry per rate. If every
         rate diverges, ``lr`` is None and the curves are those of the smallest rate.
     """
+    seen: dict[float, Mapping[str, Any]] = {}
 
     def run(seed: int, lr: float) -> History:
         watch.seed = seed
         model = build(generator_for(seed, *labels, "weights"))
-        return train(
+        history = train(
             model,
             parts.train,
             parts.validation,
@@ -127,12 +135,16 @@ def train_selected(
             generator=generator_for(seed, protocol.batch_size, "order"),
             schedule=protocol.schedule,
             momentum=protocol.momentum,
+            weight_decay=protocol.weight_decay,
             summed=protocol.summed,
             transform=transform
             and transform(generator_for(seed, protocol.batch_size, "augmentation")),
             test_rows=parts.test,
             on_step=watch.step,
         )
+        if inspect is not None and seed == protocol.seed:
+            seen[lr] = inspect(model)
+        return history
 
     tried = {lr: run(protocol.seed, lr) for lr in protocol.lrs}
     best = max(protocol.lrs, key=lambda lr: _last(tried[lr].accuracy))
@@ -160,6 +172,7 @@ def train_selected(
                 "validation": one.accuracy[-1],
                 "loss": one.loss[-1],
                 "diverged": one.diverged,
+                **seen.get(lr, {}),
             }
             for lr, one in tried.items()
         ],

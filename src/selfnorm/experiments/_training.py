@@ -65,6 +65,7 @@ def train(
     generator: torch.Generator,
     schedule: Schedule = "constant",
     momentum: float = MOMENTUM,
+    weight_decay: float = 0.0,
     summed: bool = False,
     transform: Callable[[torch.Tensor], torch.Tensor] | None = None,
     test_rows: Rows | None = None,
@@ -92,6 +93,8 @@ def train(
         ``cosine``: step k of K uses ``lr · (1 + cos(π k / K)) / 2``.
     momentum : float
         Momentum, 0.9 unless said otherwise.
+    weight_decay : float
+        What is added to the gradient, times the parameters.
     summed : bool
         Descend on the sum of the loss over the batch instead of its mean; what is recorded is
         the mean in either case.
@@ -115,7 +118,9 @@ def train(
     X, y = rows
     steps_per_epoch = len(X) // batch_size + (partial and len(X) % batch_size > 1)
     total = epochs * steps_per_epoch
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum, fused=True)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True
+    )
     accuracy: list[float | None] = []
     loss: list[float | None] = []
     tested: list[float | None] = []

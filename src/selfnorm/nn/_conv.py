@@ -78,6 +78,8 @@ class _ConvSELU(PaddedConv):
 
     def _may_overwrite(self, z: Tensor) -> bool:
         """Return whether nobody else sees the pre-activations and no gradient suffers."""
+        if torch.compiler.is_compiling():  # A compiler plans the memory itself.
+            return False
         if z.dtype not in (torch.float32, torch.float64) and torch.is_grad_enabled():
             return False
         conv = self.conv
@@ -139,9 +141,9 @@ class ConvSELU2d(_ConvSELU):
     Attributes
     ----------
     conv : torch.nn.Conv2d or WSConv2d
-        The convolution, without padding; ``conv.weight`` has shape (out_channels,
-        in_channels / groups, *kernel_size) and starts as :func:`selfnorm.init.lecun_normal_` with
-        fan_in = in_channels / groups times the taps of the kernel.
+        The convolution, without padding. Its weight, of shape ``(out_channels,
+        in_channels // groups, *kernel_size)``, starts as :func:`selfnorm.init.lecun_normal_`
+        with fan_in = in_channels / groups times the taps of the kernel.
     padding : tuple of (int, int)
         What is added before and after, per dimension.
 
@@ -153,7 +155,7 @@ class ConvSELU2d(_ConvSELU):
 
     Notes
     -----
-    Shape: input (batch, in_channels, height, width), output (batch, out_channels, *size) with
+    Shape: input (batch, in_channels, height, width), output ``(batch, out_channels, *size)`` with
     size = (n + added - dilation (kernel_size - 1) - 1) // stride + 1; the same without batch.
 
     Moments. Independent weights of variance 1/fan_in give, at every position, a pre-activation of

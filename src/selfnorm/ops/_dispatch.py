@@ -201,7 +201,8 @@ def selu_dropout(
     if p == 0.0 and bias is None:
         return elu(x, alpha, scale, inplace=inplace)
     if inplace and (_transforming() or not _has_kernel(x)):
-        return x.copy_(selu_dropout(x, bias, alpha, scale, p, a, b, generator))
+        # The operator keeps its input for the gradient: that must not be what is written over.
+        return x.copy_(selu_dropout(x.clone(), bias, alpha, scale, p, a, b, generator))
     if _has_kernel(x) and not (p == 0.0 and torch.compiler.is_compiling()):
         rng = None if p == 0.0 else draw_rng(x.device, generator)
         wide = None if bias is None else _as_computed(bias, x.dtype)
