@@ -12,7 +12,8 @@ from selfnorm.nn._images import ImageInput
 from selfnorm.nn._inputs import OneHotInput, StandardizedInput
 from selfnorm.nn._linear import LinearSELU
 from selfnorm.nn._pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
-from selfnorm.nn._recurrent import SELURNN, SELURNNCell, StateMoments
+from selfnorm.nn._recurrent import SELURNN
+from selfnorm.nn._recurrent_cell import SELURNNCell, StateMoments
 from selfnorm.nn._residual import ScaledConcat, ScaledResidual
 from selfnorm.nn._row_norms import RowNorms, keep_row_norms
 from selfnorm.nn._self_normalized import SelfNormalized
