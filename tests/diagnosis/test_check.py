@@ -86,3 +86,11 @@ def test_trained_weights_are_not_taken_for_an_initialisation() -> None:
             torch.nn.init.kaiming_normal_(module.weight)
             torch.nn.init.zeros_(module.bias)
     assert [one.code for one in sn.check(model)] == ["he-init"]
+
+
+def test_a_norm_after_a_pool_takes_over_what_the_pool_did() -> None:
+    torch.manual_seed(27)
+    nn = torch.nn
+    first = [nn.Conv2d(3, 12, 3), nn.SELU(), nn.MaxPool2d(2), nn.BatchNorm2d(12), nn.SELU()]
+    model = lecun(nn.Sequential(*first, nn.Flatten(), nn.Linear(12 * 225, 2)))
+    assert [one.code for one in sn.check(model)] == ["batch-norm"]
