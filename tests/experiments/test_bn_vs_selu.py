@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
+import importlib
 import json
 import statistics
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from selfnorm.errors import DataError, DomainError
 from selfnorm.experiments import bn_vs_selu, load_data
 from selfnorm.experiments._bn_vs_selu_presets import preset_for
+from selfnorm.experiments._bn_vs_selu_report import _protocol, _verdict
 from selfnorm.experiments._progress import Watch
 from selfnorm.experiments._rival_words import ties
 from selfnorm.experiments._selection import Protocol, parts_of, train_selected
+
+MODULE = importlib.import_module("selfnorm.experiments._bn_vs_selu")
 
 TINY = {
     "arms": ["relu-bn", "selu"],
@@ -101,6 +107,47 @@ def test_parts_share_no_rows_and_scale_by_the_training_part():
     assert by_channel.train[0].double().mean().item() == pytest.approx(0.0, abs=1e-6)
 
 
+class Watched(nn.Linear):
+    """A linear model that keeps what it was trained on."""
+
+    def __init__(self, generator):
+        super().__init__(64, 10, device="meta")
+        self.to_empty(device="cpu")
+        nn.init.normal_(self.weight, std=0.1, generator=generator)
+        nn.init.zeros_(self.bias)
+        self.batches = []
+
+    def forward(self, x):
+        if self.training:
+            self.batches.append(x.clone())
+        return super().forward(x)
+
+
+def test_whatever_is_compared_sees_the_same_batches_and_test_rows_are_reported():
+    parts = parts_of(load_data("digits").take(300))
+    first_row = tuple(part[:1] for part in parts.test)
+    alone = dataclasses.replace(parts, test=first_row)
+    protocol = Protocol(2, 50, (0.01,), 0, 2, 0.9, "constant")
+    runs = []
+    for label in ("one", "another"):
+        models = []
+
+        def build(generator, models=models):
+            models.append(Watched(generator))
+            return models[-1]
+
+        watch = Watch(None, seed=0)
+        found = train_selected(build, alone, protocol, labels=(label,), watch=watch)
+        # One test row: right or wrong and nothing between, which no validation accuracy is.
+        assert all(end in (0.0, 1.0) for curve in found["accuracy_by_seed"] for end in curve)
+        assert 0.1 < found["validation"][-1] < 1.0
+        runs.append(models)
+    for one, other in zip(*runs, strict=True):
+        assert all(map(torch.equal, one.batches, other.batches))
+        assert not torch.equal(one.weight, other.weight)
+    assert not torch.equal(runs[0][0].batches[0], runs[0][1].batches[0]), "seeds differ"
+
+
 def test_all_rates_diverging_leaves_no_rate():
     protocol = Protocol(2, 50, (1e39, 1e40), 0, 3, 0.9, "constant")
 
@@ -126,14 +173,17 @@ def test_files_and_table(tiny):
     assert "--train-size 240" in page
 
 
-def test_interrupted_run_is_kept_and_continued(tmp_path, tiny):
+def test_interrupted_run_is_kept_and_continued(tmp_path, tiny, monkeypatch):
+    # The pictures of the page take seconds and are tested elsewhere.
+    monkeypatch.setattr(MODULE, "render", lambda record: f"complete: {record['complete']}")
+
     def stop(event):
         if event.index == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         bn_vs_selu(**TINY, out=tmp_path, progress=stop)
-    assert "Not finished" in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "report.html").read_text() == "complete: False"
     states = []
     result = bn_vs_selu(**TINY, out=tmp_path, progress=lambda event: states.append(event.state))
     assert states.count("resumed") == 3
@@ -141,15 +191,15 @@ def test_interrupted_run_is_kept_and_continued(tmp_path, tiny):
         assert (one["accuracy"], one["loss"]) == (other["accuracy"], other["loss"])
 
 
-def test_a_convolutional_net_and_augmentation(tmp_path):
+def test_a_convolutional_net_and_augmentation():
     options = TINY | {"model": "cnn", "width": 3, "batch_sizes": [50], "depths": [3]}
     options |= {"seeds": 1, "lrs": [0.02], "epochs": 1}
-    plain = bn_vs_selu(**options, out=tmp_path)
+    plain = bn_vs_selu(**options)
     shifted = bn_vs_selu(**options, augment=True)
     assert plain.record["config"]["augment"] is False
     losses = [[cell["loss"][-1] for cell in one.record["arms"]] for one in (plain, shifted)]
     assert all(a != b for a, b in zip(*losses, strict=True))
-    assert "3×3 convolutions, 3 channels" in (tmp_path / "report.html").read_text()
+    assert "3×3 convolutions, 3 channels" in _protocol(plain.record["config"])
 
 
 def test_the_papers_setting():
@@ -215,3 +265,8 @@ def test_who_cannot_be_told_from_the_best():
     assert [one["arm"] for one in found] == ["best", "near"]
     assert [one["arm"] for one in ties([far, best, near], 40)] == ["far", "best", "near"]
     assert ties([nothing], 400) == []
+
+
+def test_an_unfinished_page_says_so(tiny):
+    record = tiny.record | {"complete": False, "arms": tiny.record["arms"][:3]}
+    assert _verdict(record).startswith("Not finished: the cells done so far are shown.")

@@ -142,3 +142,19 @@ def test_peak_bytes_of_known_allocations(capfd):
 
     assert peak_bytes(step) == 24_000
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "weight_sumsq"),
+    [("relu", 2.0), ("relu-bn", 2.0), ("elu", 2.0), ("selu", 1.0), ("bidirectional", 1.0)],
+)
+def test_weights_have_the_stated_variance(name, weight_sumsq):
+    """Mean of 200 sums of 300 squares: tolerance five standard errors, √(2/60,000) of it each."""
+    shape = Shape("mlp", (1, 15, 20), 2, 200, 4)
+    weight = next(net(name, shape)[0].parameters())
+    found = weight.square().sum(dim=1).mean().item()
+    assert found == pytest.approx(weight_sumsq, rel=5 * (2 / 60_000) ** 0.5)
+    maps = Shape("cnn", (3, 8, 8), 3, 100, 4, stages=1)
+    kernel = next(p for p in net(name, maps)[1].parameters() if p.dim() == 4)
+    found = kernel.flatten(1).square().sum(dim=1).mean().item()
+    assert found == pytest.approx(weight_sumsq, rel=5 * (2 / 90_000) ** 0.5)

@@ -194,3 +194,10 @@ def test_test_rows_are_measured_after_each_epoch():
     assert history.tested[-1] == accuracy_of(model, other)
     assert history.tested != history.accuracy
     assert sum(history.epoch_seconds) < history.seconds
+
+
+def test_weight_decay_is_added_to_the_gradient():
+    decayed, _ = plain_run(momentum=0.0, epochs=1, batch_size=90, lr=0.3, weight_decay=0.2)
+    plain, _ = plain_run(momentum=0.0, epochs=1, batch_size=90, lr=0.3)
+    start = linear_model()
+    torch.testing.assert_close(decayed.weight, plain.weight - 0.3 * 0.2 * start.weight)

@@ -268,9 +268,8 @@ def _small_batches(record: Record, styles: Mapping[str, Style]) -> list[Section]
             "Small batches",
             [
                 f"Nets of {depth} layers; the learning rates are multiplied by the batch size "
-                f"over {largest}. Training takes {config['small_epochs']} epochs, and "
-                f"{config['epochs']} epochs at batches of {largest}: compare arms at one batch "
-                "size rather than sizes.",
+                f"over {largest}. Epochs: {config['small_epochs']}, and {config['epochs']} at "
+                f"batches of {largest}; so compare arms at one batch size rather than sizes.",
             ],
             figure=line_chart(
                 [

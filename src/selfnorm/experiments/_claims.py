@@ -77,10 +77,12 @@ def claims(
         Data set, see :func:`load_data`.
     data_dir : path-like, optional
         Folder with the files.
-    depth, width, epochs, batch_size : int
-        Hidden layers, units in each, passes over the training rows, rows per step.
+    depth, width, epochs : int
+        Hidden layers, units in each, passes over the training rows.
     lrs : sequence of float
         Learning rates tried for each variant; validation chooses.
+    batch_size : int
+        Rows per step.
     seed, seeds : int
         First seed, which also chooses the rate, and number of seeds.
     train_size : int, optional
