@@ -438,7 +438,8 @@ def test_the_command_writes_rows_and_their_origin(tmp_path: Path) -> None:
     [
         (
             ["nothing"],
-            "GROUP must be one of theory, kernels, nets, train, gpu, tabular, however: nothing",
+            "GROUP must be one of theory, kernels, nets, train, gpu, tabular, monitor, "
+            "however: nothing",
         ),
         (["--only", "no such case"], "--only must match a case, however: none has 'no such case'"),
     ],

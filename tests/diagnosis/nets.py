@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import selfnorm as sn
 
-__all__ = ["HEALTHY", "SICK", "lightning_module"]
+__all__ = ["HEALTHY", "SICK", "lightning_module", "trained"]
 
 
 _Net = TypeVar("_Net", bound=nn.Module)

@@ -7,7 +7,7 @@ import torch
 
 import selfnorm as sn
 
-from .nets import HEALTHY, SICK, lecun, lightning_module, mlp
+from .nets import HEALTHY, SICK, lecun, lightning_module, mlp, trained
 
 
 @pytest.mark.parametrize("name", HEALTHY)
@@ -69,3 +69,28 @@ def test_what_the_lines_beyond_the_model_say() -> None:
     scope = {"x": x_train, "x_train": x_train}
     exec(line, scope)
     assert not sn.check(model, scope["x"])
+
+
+def test_trained_weights_are_not_taken_for_an_initialisation() -> None:
+    torch.manual_seed(26)
+    model = trained(lecun(mlp(4)), 120)
+    with torch.no_grad():
+        for module in model:
+            if isinstance(module, torch.nn.Linear):
+                # The sums of squares are He's to the last digit; units and biases are of a
+                # trained network.
+                module.weight.mul_((2.0 / module.weight.square().sum(1).mean()).sqrt())
+    assert not sn.check(model)
+    for module in model:
+        if isinstance(module, torch.nn.Linear):
+            torch.nn.init.kaiming_normal_(module.weight)
+            torch.nn.init.zeros_(module.bias)
+    assert [one.code for one in sn.check(model)] == ["he-init"]
+
+
+def test_a_norm_after_a_pool_takes_over_what_the_pool_did() -> None:
+    torch.manual_seed(27)
+    nn = torch.nn
+    first = [nn.Conv2d(3, 12, 3), nn.SELU(), nn.MaxPool2d(2), nn.BatchNorm2d(12), nn.SELU()]
+    model = lecun(nn.Sequential(*first, nn.Flatten(), nn.Linear(12 * 225, 2)))
+    assert [one.code for one in sn.check(model)] == ["batch-norm"]

@@ -440,7 +440,11 @@ def test_an_input_layer_standardises() -> None:
         y.var((0, 2, 3), correction=0), torch.tensor([1.0, 1.0, 1.0, 0.0]), rtol=1e-4, atol=1e-6
     )
     assert result.model(x).shape == (300, 2)
-    assert result.diff().splitlines()[3].startswith("+standardize: Standardize(4, axis=1)")
+    assert (
+        result.diff()
+        .splitlines()[3]
+        .startswith("+standardize: StandardizedInput(in_features=4, logged=0, axis=1)")
+    )
     plain = torch.randn(300, 4, 5, 3, generator=generator)
     assert not [c for c in convert(model, plain).changes if c.kind == "input"]
     assert not [c for c in convert(model, x, standardize=False).changes if c.kind == "input"]

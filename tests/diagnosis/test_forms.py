@@ -240,3 +240,20 @@ def test_refusals(name: str) -> None:
     call, kind, words = REFUSALS[name]
     with pytest.raises(kind, match=words):
         call()
+
+
+@pytest.mark.parametrize("start", [lecun, lambda net: net])
+def test_predictions_are_those_of_theory_and_of_the_measurement(start: Any) -> None:
+    torch.manual_seed(9)
+    model = start(mlp(4, 256))
+    found = sn.diagnose(model, standard(600))
+    first = found.layers[0]
+    weight, bias = (p.detach().double().numpy() for p in (model[0].weight, model[0].bias))
+    layer = sn.theory.Layer.from_weight(weight, bias)
+    expected = sn.theory.predict([layer], found.input_mean, found.input_var)
+    assert first.predicted_var == pytest.approx(float(expected.var[0]), rel=1e-6)
+    assert first.predicted_mean == pytest.approx(float(expected.mean[0]), rel=1e-6, abs=1e-9)
+    for one in found.layers:
+        # Width 256: measured and predicted differ by some percent; 10 % are five deviations.
+        assert one.var == pytest.approx(one.predicted_var, rel=0.1)
+        assert one.var == pytest.approx(one.predicted_var_path, rel=0.25)

@@ -58,7 +58,7 @@ def test_training_is_bit_identical() -> None:
     assert torch.equal(torch.get_rng_state(), after)
     for one, other in zip(plain.parameters(), watched.parameters(), strict=True):
         assert torch.equal(one, other)
-        assert torch.equal(one.grad, other.grad)  # type: ignore[arg-type]
+        assert torch.equal(one.grad, other.grad)
     assert not any(m._forward_hooks for m in watched.modules())
 
 
@@ -142,7 +142,7 @@ def test_drift_is_told_once_per_layer() -> None:
 
 def test_the_range_is_that_of_the_layers_own_selu() -> None:
     """The range of SELU(var=.1) is (.677, 1.69): .5 lies outside, within that of the usual one."""
-    model = nn.Sequential(nn.Linear(6, 8), snn.SELU(var=0.1), nn.Linear(8, 8), nn.SELU())
+    model: Any = nn.Sequential(nn.Linear(6, 8), snn.SELU(var=0.1), nn.Linear(8, 8), nn.SELU())
     with torch.no_grad():
         for layer in (model[0], model[2]):
             layer.weight.mul_((0.5 / layer.weight.square().sum(1, keepdim=True)).sqrt())

@@ -85,13 +85,30 @@ def test_validation_chooses_the_rate_and_the_other_seeds_use_it() -> None:
 
 
 def test_arms_see_the_same_batches_and_seeds_differ() -> None:
-    a, b = run(["a", "b"], None).record["arms"]
-    # The losses differ by the weights, which the name chooses; the order's stream is shared.
+    seen: dict[str, list[float]] = {"a": [], "b": []}
+
+    def watched(cell: Cell) -> Cell:
+        def batches(generator: torch.Generator) -> Iterator[Tensor]:
+            for batch in cell.trial.batches(generator):
+                seen[cell.name].append(float(batch.sum()))
+                yield batch
+
+        return dataclasses.replace(cell, trial=dataclasses.replace(cell.trial, batches=batches))
+
+    recorder = Recorder("test", config=OPTIONS, environment={}, choice=(), report=None)
+    with recorder:
+        both = [watched(cell) for cell in cells("a", "b")]
+        run_cells(both, recorder, OPTIONS, None, lambda _: STEPS * 4)
+    a, b = recorder.record["arms"]
+    assert seen["a"] == seen["b"]
+    # Three rates with the first seed, then two more seeds.
+    runs = [seen["a"][k : k + 4 * STEPS] for k in range(0, len(seen["a"]), 4 * STEPS)]
+    assert runs[0] == runs[1] == runs[2]
+    assert runs[2] != runs[3] != runs[4]
+    # The weights are the arm's own.
     assert a["runs"][0]["loss"] != b["runs"][0]["loss"]
     losses = [one["loss"] for one in a["runs"]]
     assert losses[0] != losses[1] != losses[2]
-    again = run(["a"], None).record["arms"][0]
-    assert [one["loss"] for one in again["runs"]] == losses
 
 
 def test_an_interrupted_run_is_taken_over(tmp_path: Path) -> None:

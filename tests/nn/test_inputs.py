@@ -111,6 +111,21 @@ def test_standardized_rows_have_mean_0_and_variance_1() -> None:
     assert out[:, 1].max() < 6 < 12 < plain[:, 1].max()
 
 
+def test_columns_along_another_dimension() -> None:
+    X = torch.randn(40, 3, 7, generator=seeded(6)) * torch.tensor([[2.0], [5.0], [0.0]]) + 4.0
+    layer = nn.StandardizedInput.from_data(X, log="never", axis=1)
+    flat = X.double().permute(0, 2, 1).reshape(-1, 3).numpy()
+    sd = flat.std(axis=0)
+    sd[2] = np.inf  # constant: 0
+    want = ((flat - flat.mean(axis=0)) / sd).reshape(40, 7, 3).transpose(0, 2, 1)
+    np.testing.assert_allclose(layer(X).numpy(), want, atol=2e-6)
+    assert "axis=1" in repr(layer)
+    with pytest.raises(DataError, match=r"3 along dimension 1, however: input.shape=\(40, 7\)"):
+        layer(X[:, 0])
+    with pytest.raises(DataError, match="axis=3"):
+        nn.StandardizedInput.from_data(X, axis=3)
+
+
 def test_standardized_values() -> None:
     """sign(x) log(1 + |x| / u) in NumPy, with u the median size of what is not 0."""
     column = np.array([0.0, 0.0, -4.0, 1.0, 2.0, 900.0, 3.0])

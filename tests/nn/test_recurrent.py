@@ -204,6 +204,9 @@ def test_generator_is_the_only_source() -> None:
         assert torch.equal(mine, other)
     second.reset_parameters(seeded(22))
     assert not torch.equal(first.initial_state, second.initial_state)
+    second.reset_parameters(seeded(21))
+    for mine, other in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(mine, other)
 
 
 def test_gradients_by_finite_differences() -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from selfnorm.diagnosis import _rules_order, _rules_size, _rules_weights
+from selfnorm.diagnosis import _rules_conv, _rules_order, _rules_size, _rules_weights
 from selfnorm.diagnosis._arguments import as_arguments, guesses
 from selfnorm.diagnosis._batches import first_batch
 from selfnorm.diagnosis._context import Context
@@ -34,8 +34,8 @@ _RULES: Final[tuple[_Rule, ...]] = (
     _rules_order.normalisation,
     _rules_order.residual,
     _rules_order.low_precision,
-    _rules_order.padding,
-    _rules_order.pooling,
+    _rules_conv.padding,
+    _rules_conv.pooling,
     _rules_size.input_moments,
     _rules_size.depth,
     _rules_size.width,

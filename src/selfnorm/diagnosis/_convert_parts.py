@@ -22,7 +22,7 @@ from selfnorm.diagnosis._exchange import (
 from selfnorm.diagnosis._fold import producer
 from selfnorm.diagnosis._module_graph import Region, in_code
 from selfnorm.diagnosis._rewrite import kind_of
-from selfnorm.nn import SELU, Standardize
+from selfnorm.nn import SELU, StandardizedInput
 
 __all__ = [
     "before_dropout",
@@ -226,7 +226,7 @@ def standardize_input(work: Work, x: Tensor) -> tuple[str, ...]:
     calm = float(mean.abs().max()) <= _MEAN_OFF and 1 / _VAR_OFF <= total <= _VAR_OFF
     if calm and bool(((var <= _VAR_OFF**2) | (var == 0)).all()):
         return ()
-    layer = Standardize.fit(x)
+    layer = StandardizedInput.from_data(x, log="never", axis=1)
     first = next(iter(work.model.parameters()), None)
     if first is not None:
         layer = layer.to(device=first.device, dtype=first.dtype)
@@ -239,7 +239,7 @@ def standardize_input(work: Work, x: Tensor) -> tuple[str, ...]:
         "standardize",
         "input",
         f"inputs of mean {float(x.double().mean()):.3g} and variance {total:.3g}",
-        f"Standardize({layer.extra_repr()}) before the model, which is now at 'model'",
+        f"StandardizedInput({layer.extra_repr()}) before the model, which is now at 'model'",
         "the first layer gets mean 0 and variance 1, feature by feature",
     )
-    return (f"standardize: Standardize({layer.extra_repr()})  # before the model",)
+    return (f"standardize: StandardizedInput({layer.extra_repr()})  # before the model",)

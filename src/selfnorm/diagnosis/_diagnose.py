@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import torch
@@ -26,23 +26,16 @@ from selfnorm.diagnosis._predict import (
 from selfnorm.diagnosis._probe import Measured, Probe, Site, chain
 from selfnorm.diagnosis._records import (
     Diagnosis,
-    Finding,
     LayerMoments,
-    finding,
     sorted_findings,
 )
-from selfnorm.diagnosis._rules_weights import looks_drawn
+from selfnorm.diagnosis._rules_measured import measured_findings
 from selfnorm.diagnosis._state import unchanged
 from selfnorm.diagnosis._trace import tensors_in
 from selfnorm.errors import DataError, DomainError
 
 __all__ = ["diagnose", "run"]
 
-# A trained network is told of only where the next layer sees little but a constant, or two lines.
-_FAINT: Final = 1e-2
-_LOUD: Final = 1e2
-_GRADIENT: Final = 100.0  # factor of squared gradients over the whole depth, either way
-_SHARE: Final = 0.5  # of saturated outputs, or of dead units, that is worth a finding
 _MEAN: Final = 0.5  # in standard deviations of the target
 
 
@@ -157,7 +150,7 @@ def diagnose(
     _enter(measured)
     links = _links(measured)
     layers = _layers(context, measured, links, tolerance, per_unit)
-    found = [*check_model(context), *_measured(context, measured, layers)]
+    found = [*check_model(context), *measured_findings(context, measured, layers)]
     return Diagnosis(
         model=type(getattr(model, "_orig_mod", model)).__name__,
         findings=tuple(sorted_findings(found)),
@@ -368,115 +361,3 @@ def _finite(value: float) -> float | None:
 def _quantiles(values: Any) -> tuple[float, float]:
     low, high = torch.from_numpy(values).quantile(torch.tensor([0.05, 0.95]).double()).tolist()
     return float(low), float(high)
-
-
-# ---- findings of the measurement --------------------------------------------------------------
-
-
-def _measured(
-    context: Context, measured: Measured, layers: Sequence[LayerMoments]
-) -> Iterator[Finding]:
-    if measured.not_finite is not None:
-        yield finding(
-            "not-finite",
-            measured.not_finite,
-            "The activations are infinite or not numbers from here on.",
-            "check the input for NaN, then lower the learning rate",
-        )
-        return
-    yield from _variance(context, layers)
-    yield from _shares(layers)
-    yield from _gradients(layers)
-    yield from _mismatch(layers)
-
-
-def _variance(context: Context, layers: Sequence[LayerMoments]) -> Iterator[Finding]:
-    bad = [one for one in layers if not one.ok and one.target_var]
-    if not bad:
-        return
-    factors = [one.var / (one.target_var or 1.0) for one in bad]
-    worst = max(range(len(bad)), key=lambda k: abs(math.log(max(factors[k], 1e-300))))
-    one = bad[worst]
-    extreme = not _FAINT <= factors[worst] <= _LOUD
-    trained = _is_trained(context)
-    if trained and not extreme:
-        return
-    yield finding(
-        "variance-off",
-        one.place,
-        f"{len(bad)} of {sum(1 for x in layers if x.target_var)} SELUs are off, this one most: "
-        f"mean {one.mean:.3g} and variance {one.var:.3g}, where {one.target_mean:.3g} and "
-        f"{one.target_var:.3g} are kept.",
-        "mend what the other findings name; if there are none, standardise the input",
-        severity="warning" if trained or not extreme else None,
-        mean=one.mean,
-        var=one.var,
-        layers=len(bad),
-    )
-
-
-def _is_trained(context: Context) -> bool:
-    facts = [context.weights(op) for op in context.selu_layers]
-    known = [one for one in facts if one is not None and one.finite]
-    return bool(known) and not all(looks_drawn(one) for one in known)
-
-
-def _shares(layers: Sequence[LayerMoments]) -> Iterator[Finding]:
-    selus = [one for one in layers if one.kind == "selu"]
-    for code, name, words in (
-        ("saturated-units", "saturated_share", "of its outputs lie at SELU's saturation value"),
-        ("dead-units", "dead_share", "of its units give the same output for all rows"),
-    ):
-        found = [one for one in selus if getattr(one, name) > _SHARE and one.rows > 1]
-        if found:
-            one = max(found, key=lambda layer: float(getattr(layer, name)))
-            share = float(getattr(one, name))
-            yield finding(
-                code,
-                one.place,
-                f"{share:.0%} {words}.",
-                "selfnorm.init.initialize_(model), a standardised input, a lower learning rate",
-                share=share,
-                layers=len(found),
-            )
-
-
-def _gradients(layers: Sequence[LayerMoments]) -> Iterator[Finding]:
-    selus = [one for one in layers if one.kind == "selu" and one.gradient_gain is not None]
-    if len(selus) < 2:
-        return
-    log = sum(math.log(max(one.gradient_gain or 0.0, 1e-300)) for one in selus)
-    if abs(log) <= math.log(_GRADIENT):
-        return
-    known = [one.predicted_gradient_gain for one in selus]
-    theirs = math.prod(g for g in known if g) if all(known) else math.nan
-    yield finding(
-        "gradient-growth",
-        selus[0].place,
-        f"Squared gradients are multiplied by {math.exp(log):.3g} over {len(selus)} layers on "
-        f"their way back (theory: {theirs:.3g}).",
-        f"selfnorm.nn.SELU.for_depth({len(selus) + 1}) for growth; less dropout for decay",
-        growth=math.exp(log),
-        predicted=theirs,
-        layers=len(selus),
-    )
-
-
-def _mismatch(layers: Sequence[LayerMoments]) -> Iterator[Finding]:
-    """Tell where one layer's theory fails: inputs far from independent, sparse, or padded."""
-    for one in layers:
-        if one.kind != "selu" or not one.predicted_var or not one.var > 0.0:
-            continue
-        ratio = one.var / one.predicted_var
-        error = 3.0 * 1.5 / math.sqrt(max(one.units, 1)) + 3.0 / math.sqrt(max(one.rows, 1))
-        if not 1.0 / (2.0 + error) <= ratio <= 2.0 + error:
-            yield finding(
-                "prediction-off",
-                one.place,
-                f"The variance is {one.var:.3g}; theory predicts {one.predicted_var:.3g} from "
-                "these weights. The layer's inputs are correlated, sparse or padded.",
-                "",
-                var=one.var,
-                predicted_var=one.predicted_var,
-            )
-            return

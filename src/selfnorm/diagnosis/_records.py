@@ -244,9 +244,10 @@ class Diagnosis:
         if not self.layers:
             return "No fault found; no activation ran."
         low, high = (f(one.var for one in self.layers) for f in (min, max))
-        return (
-            f"Healthy: {len(self.layers)} activations with variances from {low:.3g} to {high:.3g}."
-        )
+        seen = f"{len(self.layers)} activations with variances from {low:.3g} to {high:.3g}."
+        if all(one.target_var is None for one in self.layers):
+            return f"No fault found, and no SELU: {seen}"
+        return f"Healthy: {seen}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the diagnosis as plain data.

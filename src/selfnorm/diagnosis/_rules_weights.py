@@ -21,6 +21,7 @@ __all__ = ["activation_constants", "initialisation", "looks_drawn"]
 # this range somewhere: the next layer then sees little but a constant, or SELU's two lines.
 _FAINT: Final = 1e-2
 _LOUD: Final = 1e2
+_SIGMAS: Final = 5.0  # standard errors beyond which something is not chance
 _ENOUGH: Final = 64  # weights by which a distribution can be told
 
 
@@ -136,6 +137,8 @@ def _is(known: _Known, facts: WeightFacts) -> bool:
     """Tell beyond doubt: near the known sum of squares, nearer than to any other, not near 1."""
     if not _may_be(known, facts) or facts.is_near(1.0):
         return False
+    if known.code != "default-init" and not looks_drawn(facts):
+        return False  # trained weights may have any sum of squares
     nearest = min(_KNOWN, key=lambda one: abs(math.log(facts.tau / one.tau)))
     if nearest is not known:
         return facts.init.shape in known.shapes and facts.init.shape not in nearest.shapes
@@ -211,10 +214,25 @@ def _unnamed(
 
 
 def looks_drawn(facts: WeightFacts) -> bool:
-    """Tell weights that come straight from a random number generator."""
-    if facts.init.shape == "other" or facts.init.shape == "zero":
+    """Tell weights that come straight from a random number generator.
+
+    Their distribution has a known shape, units differ in their sums of squares by chance alone,
+    and biases are zero or PyTorch's own: uniform with variance 1/(3 fan_in). Training changes
+    at least one of these.
+    """
+    if facts.init.shape in ("other", "zero"):
         return False
-    return facts.bias is None or not facts.bias.any() or facts.init.shape == "uniform"
+    terms = facts.count / facts.units
+    by_chance = (facts.kurtosis - 1.0) / terms  # relative variance of a unit's sum of squares
+    spread = float(facts.sumsq.var()) / max(facts.tau, 1e-300) ** 2
+    if spread > by_chance * (1.0 + _SIGMAS * math.sqrt(2.0 / facts.units)) + 1e-6:
+        return False
+    if facts.bias is None or not facts.bias.any():
+        return True
+    ratio = float(np.square(facts.bias).mean()) * 3.0 * facts.fan_in
+    # E b^4 = 9/5 (E b^2)^2 for a uniform distribution.
+    inside = bool(np.abs(facts.bias).max() * math.sqrt(facts.fan_in) <= 1.01)
+    return inside and abs(ratio - 1.0) <= _SIGMAS * math.sqrt(0.8 / facts.units)
 
 
 def _scaled_nearby(context: Context, op: Op) -> bool:

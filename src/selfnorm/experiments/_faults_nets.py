@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ __all__ = ["FAULTS", "Case"]
 DEPTH: Final = 24
 WIDTH: Final = 64
 
+Padding = Literal["zeros", "replicate"]
 Builder = Callable[[], nn.Module]
 Fix = Callable[[nn.Module, Task], nn.Module]
 
@@ -88,7 +89,9 @@ def mlp(
 
 def drawn(net: nn.Sequential, start: Callable[[Tensor], object] | None) -> nn.Sequential:
     """Draw every weight by a function, and set biases to 0; None leaves torch's default."""
-    for layer in net.modules() if start is not None else ():
+    if start is None:
+        return net
+    for layer in net.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
             start(layer.weight)
             if layer.bias is not None:
@@ -111,7 +114,8 @@ class Plain(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add."""
-        return x + self.act(self.layer(x))
+        y: Tensor = self.act(self.layer(x))
+        return x + y
 
 
 def residual() -> nn.Sequential:
@@ -129,7 +133,7 @@ class Off(nn.Module):
         return functional.alpha_dropout(x, 0.05)
 
 
-def conv(pool: Callable[[], nn.Module] | None, padding: str, depth: int = 8) -> nn.Sequential:
+def conv(pool: Callable[[], nn.Module] | None, padding: Padding, depth: int = 8) -> nn.Sequential:
     """Return a plain convolution net for images of 8×8."""
     layers: list[nn.Module] = []
     for index in range(depth):
@@ -156,7 +160,7 @@ def _exchanged(net: nn.Module, task: Task) -> nn.Module:
 
 
 def _input(net: nn.Module, task: Task) -> nn.Module:
-    return nn.Sequential(snn.Standardize.fit(task.train[0]), net)
+    return nn.Sequential(snn.StandardizedInput.from_data(task.train[0], log="never"), net)
 
 
 def _replaced(make: Builder) -> Fix:
@@ -168,7 +172,7 @@ def matched(depth: int) -> nn.Module:
     act = snn.SELU.for_depth(depth)
     net = mlp(depth=depth, activation=lambda: snn.SELU.for_depth(depth), start=_orthogonal)
     scale = torch.full((64,), 1.0 / math.sqrt(act.var))
-    return nn.Sequential(snn.Standardize(torch.zeros(64), scale), net)
+    return nn.Sequential(snn.StandardizedInput([0.0] * 64, scale.tolist()), net)
 
 
 def _orthogonal(weight: Tensor) -> object:
@@ -188,7 +192,8 @@ def _case(name: str, what: str, build: Builder, fix: Fix, text: str, **more: Any
 
 
 _MAKE: Final = "selfnorm.init.initialize_(model)"
-_CONVERT: Final = "selfnorm.convert(model, X).model"
+_CONVERT: Final = "selfnorm.convert(model, X, weights='new').model"
+_EXCHANGE: Final = "selfnorm.convert(model, weights='keep').model"
 
 FAULTS: Final = {
     case.name: case
@@ -207,17 +212,19 @@ FAULTS: Final = {
         ),
         _case(
             "input-not-standardised", "pixels from 0 to 16, as scikit-learn gives them", mlp,
-            _input, "nn.Sequential(selfnorm.nn.Standardize.fit(X), model)", task="digits-pixels",
+            _input, "nn.Sequential(selfnorm.nn.StandardizedInput.from_data(X, log='never'), model)",
+            task="digits-pixels",
         ),
         _case(
             "sparse-input", "pixels as one-hot codes, 1,088 columns",
             lambda: mlp(inputs=1088), _input,
-            "nn.Sequential(selfnorm.nn.Standardize.fit(X), model)", task="digits-onehot",
+            "nn.Sequential(selfnorm.nn.StandardizedInput.from_data(X, log='never'), model)",
+            task="digits-onehot",
         ),
         _case(
             "plain-dropout", "8 layers, Dropout(0.2) after each",
             lambda: mlp(lambda: nn.Dropout(0.2), depth=8),
-            _exchanged, _CONVERT,
+            _exchanged, _EXCHANGE,
         ),
         _case(
             "batch-norm", "BatchNorm1d before each SELU",

@@ -170,6 +170,16 @@ def _convert(net: nn.Module, task: Task) -> nn.Module:
     return convert(net, task.train[0], weights="new").model
 
 
+def _silent_heads(net: nn.Module, _: Task) -> nn.Module:
+    assert isinstance(net, NBeats)
+    for block in net.blocks:
+        assert isinstance(block, NBeatsBlock)
+        init.initialize_(block.layers)
+        nn.init.zeros_(block.head.weight)
+        nn.init.zeros_(block.head.bias)
+    return net
+
+
 _CALL: Final = "selfnorm.convert(model, X, weights='new').model"
 
 PUBLIC: Final = {
@@ -192,6 +202,11 @@ PUBLIC: Final = {
         Case(
             "n-beats", "N-BEATS with SELU, default weights, Dropout(0.1)",
             "series", NBeats, _convert, _CALL, optimizer="adam", expected="default-init",
+        ),
+        Case(
+            "n-beats-zero-heads", "the same", "series", NBeats, _silent_heads,
+            "selfnorm.init.initialize_(block.layers), zeros in each block.head",
+            optimizer="adam", expected="default-init",
         ),
         Case(
             "deep-surv", "DeepSurv with SELU, default weights, Dropout(0.2)",

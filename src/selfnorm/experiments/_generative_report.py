@@ -205,7 +205,9 @@ def _see_samples(cells: Sequence[Record], config: Record) -> str:
     if not best:
         return "No field trains."
     kind = "images" if config["data"] == "digits" else "points"
-    return f"Smallest mean distance: {best[0]}. Stray {kind} lie between the parts of the data."
+    return (
+        f"Smallest mean distance: {best[0]}. What is unlike all real {kind} is the field's error."
+    )
 
 
 def _see_layers(cells: Sequence[Record]) -> str:

@@ -136,7 +136,7 @@ def fit(
 def _score(model: nn.Module, task: Task) -> float | None:
     model.eval()
     X, y = task.test
-    outputs = torch.cat([model(part) for part in X.split(_EVALUATION_ROWS)])
+    outputs = torch.cat([model(part) for part in torch.split(X, _EVALUATION_ROWS)])
     model.train()
     return task.score(outputs, y) if bool(torch.isfinite(outputs).all()) else None
 
@@ -164,7 +164,8 @@ def digits(form: str) -> Task:
         elif form == "image":
             rows = rows.view(-1, 1, 8, 8)
         parts.append((rows, torch.from_numpy(np.ascontiguousarray(y))))
-    return Task("digits", *parts, functional.cross_entropy, _accuracy, "accuracy", True)
+    train, test = parts
+    return Task("digits", train, test, functional.cross_entropy, _accuracy, "accuracy", True)
 
 
 def moons() -> Task:

@@ -147,7 +147,7 @@ def _by_layer(arms: Sequence[Record], layers: Sequence[int], key: str) -> list[S
     return [Series(arm["name"], layers, arm[key]) for arm in arms if arm[key]]
 
 
-def _mean_curve(arm: Record) -> list[float | None]:
+def _mean_curve(arm: Record) -> list[Any]:
     curves = []
     for values in zip(*arm["accuracy_by_seed"], strict=True):
         known = [value for value in values if value is not None]
@@ -156,7 +156,8 @@ def _mean_curve(arm: Record) -> list[float | None]:
 
 
 def _final(arm: Record) -> float | None:
-    return _mean_curve(arm)[-1]
+    value: float | None = _mean_curve(arm)[-1]
+    return value
 
 
 def _see(arms: Sequence[Record]) -> str:

@@ -12,7 +12,8 @@ from selfnorm.nn._images import ImageInput
 from selfnorm.nn._inputs import OneHotInput, StandardizedInput
 from selfnorm.nn._linear import LinearSELU
 from selfnorm.nn._pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
-from selfnorm.nn._recurrent import SELURNN, SELURNNCell, StateMoments
+from selfnorm.nn._recurrent import SELURNN
+from selfnorm.nn._recurrent_cell import SELURNNCell, StateMoments
 from selfnorm.nn._residual import ScaledConcat, ScaledResidual
 from selfnorm.nn._row_norms import RowNorms, keep_row_norms
 from selfnorm.nn._self_normalized import SelfNormalized
@@ -20,7 +21,6 @@ from selfnorm.nn._sequence_classifier import SNNSequenceClassifier
 from selfnorm.nn._snn import SNN
 from selfnorm.nn._snn_conv import SNNConv
 from selfnorm.nn._snn_resnet import SNNResNet
-from selfnorm.nn._standardize import Standardize
 from selfnorm.nn._weight_standardized import WSConv1d, WSConv2d, WSConv3d, WSLinear
 
 __all__ = [
@@ -53,7 +53,6 @@ __all__ = [
     "ScaledConcat",
     "ScaledResidual",
     "SelfNormalized",
-    "Standardize",
     "StandardizedInput",
     "StateMoments",
     "WSConv1d",

@@ -213,6 +213,8 @@ class StandardizedInput(nn.Module):
     unit : sequence of float, optional
         The unit u of each column, above 0; NaN for a column without logarithm. Default: no column
         has one.
+    axis : int
+        The dimension of the input that holds the columns: 1 for the channels of sequences and maps.
 
     Attributes
     ----------
@@ -228,8 +230,8 @@ class StandardizedInput(nn.Module):
 
     Notes
     -----
-    Shape: (..., n_columns), kept. NaN, a missing value, becomes 0, the mean. Infinite values are
-    not changed. No parameters; the statistics are buffers and are saved.
+    Shape: any with n_columns along ``axis``, kept. NaN, a missing value, becomes 0, the mean.
+    Infinite values are not changed. No parameters; the statistics are buffers and are saved.
 
     Examples
     --------
@@ -249,8 +251,11 @@ class StandardizedInput(nn.Module):
         mean: Sequence[float],
         sd: Sequence[float],
         unit: Sequence[float] | None = None,
+        *,
+        axis: int = -1,
     ) -> None:
         super().__init__()
+        self.axis = axis
         columns = [("mean", mean), ("sd", sd)]
         columns.append(("unit", [math.nan] * len(sd) if unit is None else unit))
         lengths = {name: len(values) for name, values in columns}
@@ -274,19 +279,27 @@ class StandardizedInput(nn.Module):
 
     @classmethod
     def from_data(
-        cls, X: Tensor, *, log: str = "auto", unit: Sequence[float] | None = None
+        cls,
+        X: Tensor,
+        *,
+        log: str = "auto",
+        unit: Sequence[float] | None = None,
+        axis: int = -1,
     ) -> StandardizedInput:
         r"""Take the statistics of training rows.
 
         Parameters
         ----------
         X : Tensor
-            Training rows, shape (n_rows, n_columns); NaN is left out.
+            Training rows, shape (n_rows, n_columns) or any with rows first and columns along
+            ``axis``; NaN is left out.
         log : {"auto", "always", "never"}
             Which columns are logged. ``"auto"``: those whose skewness
             :math:`|E (x - \bar x)^3| / \mathrm{sd}^3` exceeds 2 and is smaller after it.
         unit : sequence of float, optional
             The unit u of each column. Default: the median size of its values that are not 0.
+        axis : int
+            The dimension that holds the columns.
 
         Returns
         -------
@@ -312,22 +325,27 @@ class StandardizedInput(nn.Module):
         """
         if log not in _LOGS:
             raise DomainError(f"log must be 'auto', 'always' or 'never', however: log={log!r}")
-        if not isinstance(X, Tensor) or X.dim() != 2 or not X.numel():
+        if (
+            not isinstance(X, Tensor)
+            or X.dim() < 2
+            or not X.numel()
+            or not -X.dim() <= axis < X.dim()
+        ):
             shape = tuple(X.shape) if isinstance(X, Tensor) else type(X).__name__
             raise DataError(
-                "X must be a tensor of shape (n_rows, n_columns) with at least one row and column, "
-                f"however: X.shape={shape}"
+                "X must be a tensor of shape (n_rows, n_columns), or with columns along axis, with "
+                f"at least one row and column, however: X.shape={shape}, axis={axis}"
             )
-        wide = X.detach().double().cpu()
+        wide = X.detach().double().cpu().movedim(axis, -1).flatten(0, -2)
         if bool(wide.isinf().any()):
             row, column = wide.isinf().nonzero()[0].tolist()
             raise DataError(
                 f"X must be finite or NaN, however: X[{row}, {column}] is infinite; replace it by "
                 "NaN or by the column's largest finite value"
             )
-        if unit is not None and len(unit) != X.shape[1]:
+        if unit is not None and len(unit) != wide.shape[1]:
             raise DomainError(
-                f"unit must have one entry for each of {X.shape[1]} columns, however: "
+                f"unit must have one entry for each of {wide.shape[1]} columns, however: "
                 f"len(unit)={len(unit)}"
             )
         means, sds, units = [], [], []
@@ -343,24 +361,29 @@ class StandardizedInput(nn.Module):
             means.append(mean)
             sds.append(sd)
             units.append(u if takes else math.nan)
-        return cls(means, sds, units)
+        return cls(means, sds, units, axis=axis)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the standardised columns of an input of shape (..., n_columns)."""
-        if x.dim() == 0 or x.shape[-1] != self.in_features:
+        """Return the input with its columns standardised."""
+        if not -x.dim() <= self.axis < x.dim() or x.shape[self.axis] != self.in_features:
+            wanted = f"(..., {self.in_features})"
+            if self.axis != -1:
+                wanted = f"with {self.in_features} along dimension {self.axis}"
             raise DataError(
-                f"input must have shape (..., {self.in_features}), however: "
-                f"input.shape={tuple(x.shape)}"
+                f"input must have shape {wanted}, however: input.shape={tuple(x.shape)}"
             )
+        shape = [1] * x.dim()
+        shape[self.axis] = -1
+        mean, sd, unit = (value.view(shape) for value in (self.mean, self.sd, self.unit))
         x = x.to(self.mean.dtype)
-        plain = self.unit.isnan()
-        x = torch.where(plain, x, _signed_log(x, self.unit.nan_to_num(1.0)))
-        y = (x - self.mean) / torch.where(self.sd > 0, self.sd, torch.inf)
+        x = torch.where(unit.isnan(), x, _signed_log(x, unit.nan_to_num(1.0)))
+        y = (x - mean) / torch.where(sd > 0, sd, torch.inf)
         return torch.where(y.isnan(), 0.0, y)
 
     def extra_repr(self) -> str:
         """Show the number of columns."""
-        return f"in_features={self.in_features}, logged={int((~self.unit.isnan()).sum())}"
+        shown = f"in_features={self.in_features}, logged={int((~self.unit.isnan()).sum())}"
+        return shown if self.axis == -1 else f"{shown}, axis={self.axis}"
 
 
 # ---- parts --------------------------------------------------------------------------------
