@@ -76,7 +76,7 @@ class SNNField(nn.Module):
     -----
     Shape: x (N, features), t (N,) or one number; output (N, features). Standardise the data
     first. The pooled pre-activations have variance 1 in every layer at initialisation; a single row
-    of few features has the variance (1 - s) |x|²/n + s, which differs from row to row.
+    of few features has the variance (1 - s) ‖x‖²/n + s, which differs from row to row.
 
     References
     ----------
