@@ -251,6 +251,21 @@ def test_calls_in_a_forward_are_rewritten() -> None:
     torch.testing.assert_close(again.eval()(x), result.model.eval()(x), rtol=0, atol=0)
 
 
+def test_frozen_parts_are_left() -> None:
+    backbone = nn.Sequential(nn.Linear(9, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 12))
+    head = nn.Sequential(nn.Linear(12, 20), nn.ReLU(), nn.Linear(20, 2))
+    model = nn.Sequential(backbone.requires_grad_(False), head)
+    x = torch.randn(30, 9, generator=seeded(20))
+    for weights in ("new", "keep"):
+        result = convert(model, weights=weights)
+        torch.testing.assert_close(result.model.eval()[0](x), model.eval()[0](x), rtol=0, atol=0)  # type: ignore[index]
+        assert isinstance(result.model[1][1], sn.nn.SELU)  # type: ignore[index]
+        assert [(one.place, one.what) for one in result.refused] == [("0", "frozen Sequential")]
+    wholly = convert(model.requires_grad_(False), weights="new")
+    assert wholly.refused == ()
+    assert sum(c.kind == "weights" for c in wholly.changes) == 4
+
+
 class Scaled(nn.Module):
     """Eight residual sums that their author has scaled."""
 
