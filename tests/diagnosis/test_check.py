@@ -61,6 +61,16 @@ def test_the_line_that_mends_does_mend(name: str) -> None:
     assert not sn.check(model, x)
 
 
+def test_padding_is_mended_by_the_border_mode_of_our_own_layers() -> None:
+    make, data, _ = SICK["zero padding"]
+    model, x = make(), None if data is None else data()
+    for one in sn.check(model, x):
+        exec(one.fix, {"model": model, "selfnorm": sn, "torch": torch, "x": x})
+    ours = sn.nn.ConvSELU2d(3, 4, 3)
+    convs = [layer for layer in model.modules() if isinstance(layer, torch.nn.Conv2d)]
+    assert {layer.padding_mode for layer in convs} == {ours.padding_mode} == {"replicate"}
+
+
 def test_what_the_lines_beyond_the_model_say() -> None:
     torch.manual_seed(25)
     x_train = torch.rand(300, 30) * 7.0

@@ -251,6 +251,56 @@ def test_calls_in_a_forward_are_rewritten() -> None:
     torch.testing.assert_close(again.eval()(x), result.model.eval()(x), rtol=0, atol=0)
 
 
+def test_frozen_parts_are_left() -> None:
+    backbone = nn.Sequential(nn.Linear(9, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 12))
+    head = nn.Sequential(nn.Linear(12, 20), nn.ReLU(), nn.Linear(20, 2))
+    model = nn.Sequential(backbone.requires_grad_(False), head)
+    x = torch.randn(30, 9, generator=seeded(20))
+    for weights in ("new", "keep"):
+        result = convert(model, weights=weights)
+        torch.testing.assert_close(result.model.eval()[0](x), model.eval()[0](x), rtol=0, atol=0)  # type: ignore[index]
+        assert isinstance(result.model[1][1], sn.nn.SELU)  # type: ignore[index]
+        assert [(one.place, one.what) for one in result.refused] == [("0", "frozen Sequential")]
+    wholly = convert(model.requires_grad_(False), weights="new")
+    assert wholly.refused == ()
+    assert sum(c.kind == "weights" for c in wholly.changes) == 4
+
+
+class Scaled(nn.Module):
+    """Eight residual sums that their author has scaled."""
+
+    def __init__(self, join: Any) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(48, 48) for _ in range(8))
+        self.gain = nn.Parameter(torch.tensor(0.3))
+        self.join = join
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = self.join(x, F.selu(layer(x)), self.gain)
+        return x
+
+
+@pytest.mark.parametrize(
+    "join",
+    [
+        lambda x, y, gain: (x + y) * 0.5**0.5,
+        lambda x, y, gain: (x + y) / 2**0.5,
+        lambda x, y, gain: (x + y).mul_(0.5**0.5),
+        lambda x, y, gain: 0.6 * x + 0.8 * y,
+        lambda x, y, gain: x + 0.1 * y,
+        lambda x, y, gain: x + gain * y,
+        lambda x, y, gain: torch.add(x, y, alpha=0.25),
+        lambda x, y, gain: x.add(y, alpha=0.25),
+    ],
+)
+def test_sums_that_are_scaled_already_are_left(join: Any) -> None:
+    result = convert(Scaled(join), weights="keep")
+    assert [c for c in result.changes if c.kind == "residual"] == []
+    plain = convert(Scaled(lambda x, y, gain: x + y), weights="keep")
+    assert sum(c.kind == "residual" for c in plain.changes) == 8
+
+
 def test_without_rewriting_the_line_is_named() -> None:
     result = convert(nn.Sequential(Block(3, 3)), weights="new", rewrite=False)
     left = {(one.place.split(":")[0], one.what) for one in result.refused}

@@ -184,13 +184,34 @@ def test_not_a_number_is_told_of_at_its_first_place() -> None:
     bad = X.clone()
     bad[5, 3] = float("nan")
     found = sn.diagnose(model, bad)
-    assert found.findings[0].code == "not-finite"
-    assert found.findings[0].place == "1"
+    told = [(one.code, one.place) for one in found.findings]
+    assert told[:2] == [("not-finite", "0"), ("not-finite", "1")]
     assert isinstance(model[4], nn.Linear)
     with torch.no_grad():
         model[4].weight[0, 0] = float("inf")
     assert sn.check(model)[0].code == "not-finite"
     assert sn.check(model)[0].place == "4"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_input_that_is_not_finite_is_not_told_to_be_standardised(value: float) -> None:
+    bad = X.clone()
+    bad[5, 3] = value
+    assert [(one.code, one.place) for one in sn.check(lecun(mlp(3)), bad)] == [("not-finite", "0")]
+    bad[:] = value
+    assert sn.check(lecun(mlp(3)), bad)[0].code == "not-finite"
+
+
+@pytest.mark.parametrize("data", [X[:0], (X[:0], torch.zeros(0)), [], iter([])])
+def test_no_rows_are_refused(data: Any) -> None:
+    for look in (sn.check, sn.diagnose):
+        with pytest.raises(DataError, match=r"at least one row|must contain a tensor"):
+            look(lecun(mlp(3)), data)
+
+
+def test_a_mapping_without_tensors_is_refused() -> None:
+    with pytest.raises(DataError, match="must contain a tensor"):
+        sn.check(lecun(mlp(3)), {"name": "text"})
 
 
 def test_saturated_and_dead_units() -> None:

@@ -140,6 +140,16 @@ def test_drift_is_told_once_per_layer() -> None:
     monitor.close()
 
 
+def test_weights_that_are_no_numbers_are_not_drift() -> None:
+    model = net()
+    with torch.no_grad():
+        model[0].weight[0, 0] = float("nan")
+    with Monitor(model, every=1, warn=False) as monitor:
+        model(batch(1))
+        monitor.step()
+    assert [(f.code, f.place) for f in monitor.findings] == [("not-finite", "0")]
+
+
 def test_the_range_is_that_of_the_layers_own_selu() -> None:
     """The range of SELU(var=.1) is (.677, 1.69): .5 lies outside, within that of the usual one."""
     model: Any = nn.Sequential(nn.Linear(6, 8), snn.SELU(var=0.1), nn.Linear(8, 8), nn.SELU())

@@ -106,14 +106,17 @@ def _one_length(values: list[Any]) -> int:
 def first_batch(model: nn.Module, data: Any, rows: int) -> Batch:
     """Return one batch, at most so many rows: the data themselves, or the first of a loader."""
     one = (Tensor, np.ndarray, tuple, list, Mapping)
+    batch = None
     if isinstance(data, Iterable) and not isinstance(data, (*one, str, bytes)):
         data = next(iter(data), None)
-        if data is None:
-            raise DataError(
-                "data must have at least one row, however: it has none; an iterator that was used "
-                "up before has none either"
-            )
-    return _batch(model, data, rows)
+    if data is not None:
+        batch = _batch(model, data, rows)
+    if batch is None or not batch.rows:
+        raise DataError(
+            "data must have at least one row, however: it has none; an iterator that was used "
+            "up before has none either"
+        )
+    return batch
 
 
 def _batch(model: nn.Module, part: Any, rows: int | None = None) -> Batch:
@@ -123,7 +126,7 @@ def _batch(model: nn.Module, part: Any, rows: int | None = None) -> Batch:
         known: Any = {k: v for k, v in part.items() if parameters is None or k in parameters}
         if not known:
             # None of its names is an argument: the first tensor is the input.
-            known = next(v for v in part.values() if isinstance(v, Tensor | np.ndarray))
+            known = next((v for v in part.values() if isinstance(v, Tensor | np.ndarray)), ())
         rest = [v for k, v in part.items() if not isinstance(known, Mapping) or k not in known]
         target = next((v for v in rest if isinstance(v, Tensor | np.ndarray)), None)
         part = known

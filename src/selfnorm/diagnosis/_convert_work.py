@@ -130,7 +130,22 @@ class Work:
     # ---- what is left alone -----------------------------------------------------------------
 
     def _find_locked(self) -> Iterator[tuple[str, tuple[str, str, str]]]:
+        frozen = _is_frozen(self.model)
+        told = ""  # the part that was told last: what lies in it is frozen with it
         for path, module in self.model.named_modules():
+            inside = told and path.startswith(f"{told}.")
+            if not frozen and not inside and _is_frozen(module):
+                told = path
+                yield (
+                    path,
+                    (
+                        f"frozen {type(module).__name__}",
+                        "none of its weights is trained, so that no training would make up for "
+                        "other weights or activations",
+                        "set requires_grad_(True) on it first; standardise what it gives",
+                    ),
+                )
+                continue
             found = _why_to_leave(module)
             if found is not None:
                 # The block around attention, its normalisation included, belongs together.
@@ -158,6 +173,12 @@ class Work:
 
 def _parent(path: str) -> str:
     return path.rpartition(".")[0]
+
+
+def _is_frozen(module: nn.Module) -> bool:
+    """Tell a module that has weights, of which none is trained."""
+    weights = list(module.parameters())
+    return bool(weights) and not any(weight.requires_grad for weight in weights)
 
 
 def _why_to_leave(module: nn.Module) -> tuple[str, str, str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from collections import deque
 from types import TracebackType
@@ -324,6 +325,14 @@ def drift_of(path: str, tau: float, activation: nn.Module) -> Finding | None:
     limits = _range(activation)
     if limits is None or limits.low < tau < limits.high:
         return None
+    if not math.isfinite(tau):
+        return finding(
+            "not-finite",
+            path,
+            "The layer has infinite weights or weights that are not numbers.",
+            "load the last checkpoint before this happened, and lower the learning rate",
+            weight_sumsq=tau,
+        )
     low, high = limits
     side, words = ("below", "dies out") if tau <= low else ("above", "grows without bound")
     return finding(

@@ -20,6 +20,8 @@ __all__ = ["Call", "ScaledSum", "calls_to_replace", "has_attention", "kind_of", 
 _SUMS: Final = (operator.add, operator.iadd, torch.add)
 _SUM_METHODS: Final = ("add", "add_", "__iadd__")
 _GATES: Final = (operator.mul, operator.imul, torch.mul)
+_FACTORS: Final = (*_GATES, operator.truediv, operator.itruediv, torch.div)
+_FACTOR_METHODS: Final = ("mul", "mul_", "div", "div_", "__imul__", "__itruediv__")
 _SOFTMAX: Final = (functional.softmax, torch.softmax)
 _PRODUCTS: Final = (torch.matmul, torch.bmm, torch.einsum, operator.matmul)
 _ATTENTION: Final = frozenset(
@@ -96,14 +98,14 @@ def kind_of(node: fx.Node) -> tuple[str, str]:
     if node.op == "call_function":
         if node.target in FUNCTIONS:
             return FUNCTIONS[node.target]
-        if node.target in _SUMS and _is_residual(node):
+        if node.target in _SUMS and _is_residual(node) and not _has_factor(node):
             return "residual", "sum"
         if node.target in _GATES and _is_residual(node):
             return "gate", "product"
     if node.op == "call_method":
         if node.target in METHODS:
             return METHODS[str(node.target)]
-        if node.target in _SUM_METHODS and _is_residual(node):
+        if node.target in _SUM_METHODS and _is_residual(node) and not _has_factor(node):
             return "residual", "sum"
     return "", ""
 
@@ -121,6 +123,21 @@ def _is_residual(node: fx.Node) -> bool:
         return False
     only = left ^ right
     return bool(left & right) and any(one.op == "call_module" for one in only)
+
+
+def _has_factor(node: fx.Node) -> bool:
+    """Tell a sum that its author scaled: a factor on a branch, on the result, or ``alpha``."""
+    if node.kwargs.get("alpha", 1) != 1:
+        return True
+    return any(map(_is_scaling, (*node.all_input_nodes, *node.users)))
+
+
+def _is_scaling(node: fx.Node) -> bool:
+    """Tell a product or quotient of a signal and a constant, parameter or buffer."""
+    if node.target not in (*_FACTORS, *_FACTOR_METHODS):
+        return False
+    signals = [one for one in node.all_input_nodes if one.op != "get_attr"]
+    return len(signals) == 1 and len(node.args) > 1 and node.args[0] is not node.args[1]
 
 
 def _ancestors(node: fx.Node) -> set[fx.Node]:

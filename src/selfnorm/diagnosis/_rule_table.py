@@ -48,7 +48,7 @@ _ALL: Final = (
     Rule(
         "not-finite",
         "error",
-        "A weight or an activation is infinite or not a number.",
+        "A weight, an input or an activation is infinite or not a number.",
         "IEEE 754",
     ),
     Rule(

@@ -60,13 +60,13 @@ def _padding_fix(context: Context, ops: Sequence[Op]) -> str:
     modules = context.modules
     if all(op.place in modules and hasattr(modules[op.place], "padding_mode") for op in ops):
         paths = tuple(dict.fromkeys(op.place for op in ops))
-        if all(_may_reflect(modules[path]) for path in paths):
+        if all(_has_padding(modules[path]) for path in paths):
             # The layer has computed its padding for F.pad already, whatever its mode.
-            return f"for name in {paths!r}: model.get_submodule(name).padding_mode = 'reflect'"
-    return "torch.nn.functional.pad(x, …, mode='reflect') before the convolution, with padding=0"
+            return f"for name in {paths!r}: model.get_submodule(name).padding_mode = 'replicate'"
+    return "torch.nn.functional.pad(x, …, mode='replicate') before the convolution, with padding=0"
 
 
-def _may_reflect(module: Any) -> bool:
+def _has_padding(module: Any) -> bool:
     return hasattr(module, "_reversed_padding_repeated_twice")
 
 

@@ -143,11 +143,12 @@ def _unit_fluctuation() -> float:
 
 
 def input_moments(context: Context) -> Iterator[Finding]:
-    """Yield an input that is not standardised, or nearly all one value."""
+    """Yield an input that is not finite, not standardised, or nearly all one value."""
     if not context.inputs or not context.selus:
         return
     first = [op for op in context.selu_layers if _is_first(context, op)]
-    sparse = [op for op in first if _is_sparse(op)]
+    finite = [op for op in first if math.isfinite(op.facts.get("in_mean") or 0.0)]
+    sparse = [op for op in finite if _is_sparse(op)]
     if sparse:
         share = float(sparse[0].facts["in_share"])
         yield finding(
@@ -162,6 +163,16 @@ def input_moments(context: Context) -> Iterator[Finding]:
         mean, var = op.facts.get("in_mean"), op.facts.get("in_var")
         if mean is None or var is None:
             continue
+        if not math.isfinite(mean) or not math.isfinite(var):
+            yield finding(
+                "not-finite",
+                op.place,
+                "The input holds infinite values or values that are not numbers.",
+                "leave these rows out, or fill them: x = x.nan_to_num(0.0, 0.0, 0.0)",
+                mean=float(mean),
+                var=float(var),
+            )
+            return
         rows = int((op.facts.get("in_shape") or (1,))[0])
         target = _target(context, op)
         mean, var = mean / math.sqrt(target), var / target
@@ -170,7 +181,7 @@ def input_moments(context: Context) -> Iterator[Finding]:
         low, high = _VAR
         if rows < 30:
             low, high = low / 2.0, high * 2.0
-        if math.isfinite(var) and abs(mean) <= _MEAN + strayed and low <= var <= high:
+        if abs(mean) <= _MEAN + strayed and low <= var <= high:
             continue
         yield finding(
             "input-not-standardised",
