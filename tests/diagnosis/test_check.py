@@ -98,6 +98,41 @@ def test_trained_weights_are_not_taken_for_an_initialisation() -> None:
     assert [one.code for one in sn.check(model)] == ["he-init"]
 
 
+@pytest.mark.parametrize(("depth", "steps"), [(3, 3), (3, 20), (3, 200), (8, 40)])
+def test_trained_weights_are_not_taken_for_the_default(depth: int, steps: int) -> None:
+    torch.manual_seed(28)
+    model, x = mlp(depth, 64), torch.randn(256, 30)
+    y = torch.sin(x[:, :7]) + x[:, 7:14] * x[:, 14:21]
+    adam = torch.optim.Adam(model.parameters(), 1e-3)
+    for _ in range(steps):
+        adam.zero_grad()
+        torch.nn.functional.mse_loss(model(x), y).backward()  # type: ignore[no-untyped-call]
+        adam.step()
+    found = sn.check(model)
+    # A finding of the trained network's variance may remain, never a line that draws anew.
+    assert not [one for one in found if one.severity == "error" or "initialize_" in one.fix], found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_default_weights_are_found_beside_biases_set_by_hand(dtype: torch.dtype) -> None:
+    torch.manual_seed(29)
+    model = mlp(3, 70).to(dtype).float()  # rounded
+    for module in model:
+        if isinstance(module, torch.nn.Linear):
+            torch.nn.init.constant_(module.bias, 0.7)
+    assert [(one.code, one.place) for one in sn.check(model)] == [("default-init", "0, 2, 4")]
+
+
+def test_the_prediction_is_for_the_layers_that_are_accused() -> None:
+    torch.manual_seed(30)
+    model = lecun(mlp(4))
+    model[2].reset_parameters()  # type: ignore[operator]
+    [found] = sn.check(model)
+    one = sn.theory.predict([sn.theory.Layer("selu", weight_sumsq=1.0 / 3.0)], 0.0, 1.0)
+    assert (found.code, found.place) == ("default-init", "2")
+    assert f"the variance {float(one.var[-1]):.2g} after 1 SELU." in found.message
+
+
 def test_a_norm_after_a_pool_takes_over_what_the_pool_did() -> None:
     torch.manual_seed(27)
     nn = torch.nn

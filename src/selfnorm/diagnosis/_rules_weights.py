@@ -23,6 +23,7 @@ _FAINT: Final = 1e-2
 _LOUD: Final = 1e2
 _SIGMAS: Final = 5.0  # standard errors beyond which something is not chance
 _ENOUGH: Final = 64  # weights by which a distribution can be told
+_ROUNDING: Final = 2.0**-8  # of a bound in bfloat16, and of the weights in it
 
 
 class _Known(NamedTuple):
@@ -146,7 +147,18 @@ def _is(known: _Known, facts: WeightFacts) -> bool:
 
 
 def _may_be(known: _Known, facts: WeightFacts) -> bool:
-    return facts.tau > 0.0 and facts.init.shape in known.shapes and facts.is_near(known.tau)
+    near = facts.tau > 0.0 and facts.init.shape in known.shapes and facts.is_near(known.tau)
+    return near and not (known.code == "default-init" and _has_left_default(facts))
+
+
+def _has_left_default(facts: WeightFacts) -> bool:
+    """Tell weights with the variance of torch's default that do not fill ±1/sqrt(fan_in).
+
+    A step of training takes some of the largest weights over the bound, weight decay takes them
+    all below it. Of n uniform draws the largest is below 1 - 12/n once in exp(12) networks.
+    """
+    low = 1.0 - 12.0 / facts.count - _ROUNDING
+    return not low <= facts.init.limit <= 1.0 + _ROUNDING
 
 
 def _named(context: Context, known: _Known, found: Sequence[tuple[Op, WeightFacts]]) -> Finding:
@@ -160,7 +172,7 @@ def _named(context: Context, known: _Known, found: Sequence[tuple[Op, WeightFact
         join_places(op.place for op in ops),
         f"{_count(ops)} {known.words}: a unit's squared weights sum to {tau:.3g}, "
         f"SELU needs 1 (it holds a variance from {low:.3g} to {high:.3g}). "
-        + _consequence(known.tau, depth),
+        + _consequence(known.tau, min(depth, len(ops))),
         init_fix(context, ops),
         weight_sumsq=tau,
         expected_weight_sumsq=known.tau,
@@ -222,6 +234,8 @@ def looks_drawn(facts: WeightFacts) -> bool:
     """
     if facts.init.shape in ("other", "zero"):
         return False
+    if facts.init.shape == "uniform" and facts.is_near(1.0 / 3.0) and _has_left_default(facts):
+        return False
     terms = facts.count / facts.units
     by_chance = (facts.kurtosis - 1.0) / terms  # relative variance of a unit's sum of squares
     spread = float(facts.sumsq.var()) / max(facts.tau, 1e-300) ** 2
@@ -265,11 +279,11 @@ def _scale_finding(
     low, high = _range(context.next_selu(ops[0]))
     span = f"{min(taus):.3g}" + (f" to {max(taus):.3g}" if len(taus) > 1 else "")
     if var is None:
-        after = _consequence(float(np.mean(taus)), max(context.graph.selu_depth()))
+        after = _consequence(float(np.mean(taus)), min(len(ops), max(context.graph.selu_depth())))
         fix = init_fix(context, ops)
     elif code == "weight-decay-drift":
-        after = f"Theory predicts variances down to {var:.2g}: weight decay or an L1 penalty is "
-        after += "the usual cause."
+        after = f"Theory predicts variances down to {var:.2g}: weight decay, an L1 penalty or a "
+        after += "start that was too small is the usual cause."
         fix = "for group in optimizer.param_groups: group['weight_decay'] = 0.0"
     else:
         after = f"Theory predicts variances of {var:.2g}; the weights have grown in training."
