@@ -133,6 +133,26 @@ def test_the_prediction_is_for_the_layers_that_are_accused() -> None:
     assert f"the variance {float(one.var[-1]):.2g} after 1 SELU." in found.message
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_alpha_dropout_takes_over_at_the_rate_that_keeps_as_much_signal(training: bool) -> None:
+    torch.manual_seed(31)
+    model = lecun(mlp(3, 64, torch.nn.SELU, lambda: torch.nn.Dropout(0.3))).train(training)
+    [found] = sn.check(model)
+    exec(found.fix, {"model": model, "selfnorm": sn})
+    assert {module.training for module in model.modules()} == {training}
+    drops = [module for module in model if isinstance(module, sn.nn.AlphaDropout)]
+    assert len(drops) == 3
+    # Of a large sample of standardised x, the squared correlation of x and what is left of it.
+    x = torch.randn(400_000, generator=torch.Generator().manual_seed(4))
+    shares = [
+        float(torch.corrcoef(torch.stack([x, drop.train()(x)]))[0, 1] ** 2)
+        for drop in (torch.nn.Dropout(0.3), drops[0])
+    ]
+    assert shares[0] == pytest.approx(0.7, abs=0.01)
+    assert shares[1] == pytest.approx(shares[0], abs=0.01)  # five deviations of .001 and more
+    assert f"at the rate {drops[0].p:g}" in found.message
+
+
 def test_a_norm_after_a_pool_takes_over_what_the_pool_did() -> None:
     torch.manual_seed(27)
     nn = torch.nn

@@ -95,9 +95,12 @@ def check(model: nn.Module, x: Any = None, *, optimizer: Any = None) -> list[Fin
     >>> layers = [torch.nn.Linear(20, 64), torch.nn.SELU(), torch.nn.Dropout(0.2)]
     >>> net = torch.nn.Sequential(*layers, torch.nn.Linear(64, 64), torch.nn.SELU())
     >>> for found in check(net):
-    ...     print(found.code, "|", found.place, "|", found.fix)
-    default-init | 0, 3 | selfnorm.init.initialize_(model)
-    plain-dropout | 2 | model.set_submodule('2', selfnorm.nn.AlphaDropout(0.2))
+    ...     print(found.code, "|", found.place)
+    ...     print(found.fix)
+    default-init | 0, 3
+    selfnorm.init.initialize_(model)
+    plain-dropout | 2
+    model.set_submodule('2', selfnorm.nn.AlphaDropout(0.0576).train(model.training))
     """
     if not isinstance(model, nn.Module):
         raise DomainError(
