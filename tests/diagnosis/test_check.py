@@ -7,7 +7,18 @@ import torch
 
 import selfnorm as sn
 
-from .nets import HEALTHY, SICK, lecun, lightning_module, mlp, trained
+from .nets import (
+    HEALTHY,
+    SICK,
+    BackboneHead,
+    LstmHead,
+    images,
+    lecun,
+    lightning_module,
+    mlp,
+    steps,
+    trained,
+)
 
 
 @pytest.mark.parametrize("name", HEALTHY)
@@ -37,6 +48,7 @@ def test_lightning_modules() -> None:  # their import takes seconds
 NOT_BY_A_LINE = {
     "raw input",
     "pixels",
+    "LSTM, all steps",
     "functional dropout",
     "residual",
     "residual without data",
@@ -79,6 +91,30 @@ def test_what_the_lines_beyond_the_model_say() -> None:
     scope = {"x": x_train, "x_train": x_train}
     exec(line, scope)
     assert not sn.check(model, scope["x"])
+
+
+def test_features_are_told_of_with_their_numbers() -> None:
+    torch.manual_seed(32)
+    model, x = BackboneHead().eval(), images()
+    [found] = sn.check(model, x)
+    features = model.backbone(x)
+    assert found.place == "head.0"
+    assert "What reaches the first SELU layer has mean" in found.message
+    assert found.evidence["mean"] == pytest.approx(float(features.mean()), rel=1e-5)
+    assert found.evidence["var"] == pytest.approx(float(features.var(correction=0)), rel=1e-5)
+    exec(found.fix, {"model": model, "selfnorm": sn, "torch": torch})
+    assert not any(module.training for module in model.modules())
+    assert not sn.check(model, x)
+
+
+def test_features_of_steps_are_standardised_by_their_statistics() -> None:
+    torch.manual_seed(33)
+    model, x = LstmHead(False), steps()
+    [found] = sn.check(model, x)
+    hidden = model.rnn(x)[0].detach()
+    scope = {"selfnorm": sn, "features": hidden, "x": hidden}
+    exec(found.fix, scope)
+    assert not sn.check(model.head, scope["x"])
 
 
 def test_trained_weights_are_not_taken_for_an_initialisation() -> None:
