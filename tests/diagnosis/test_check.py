@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn.utils import prune
 
 import selfnorm as sn
 
@@ -187,6 +188,51 @@ def test_alpha_dropout_takes_over_at_the_rate_that_keeps_as_much_signal(training
     assert shares[0] == pytest.approx(0.7, abs=0.01)
     assert shares[1] == pytest.approx(shares[0], abs=0.01)  # five deviations of .001 and more
     assert f"at the rate {drops[0].p:g}" in found.message
+
+
+class RawWeights(torch.nn.Module):
+    """Weights that no layer holds, one of them as (in, out)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = torch.nn.Parameter(0.02 * torch.randn(50, 30))
+        self.b = torch.nn.Parameter(0.02 * torch.randn(50, 80))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.selu(torch.selu(torch.nn.functional.linear(x, self.a)) @ self.b)
+
+
+def test_weights_without_a_layer_are_named() -> None:
+    torch.manual_seed(34)
+    model, x = RawWeights(), torch.randn(60, 30)
+    [found] = sn.check(model, x)
+    assert found.code == "weight-scale"
+    exec(found.fix, {"model": model, "selfnorm": sn})
+    assert float(model.a.detach().square().sum(1).mean()) == pytest.approx(1.0, abs=0.15)
+    assert float(model.b.detach().square().sum(0).mean()) == pytest.approx(1.0, abs=0.15)
+
+
+@pytest.mark.parametrize("indices", [(0, 2, 4), (2,), (2, 4)])
+def test_parametrised_weights_are_mended_without_their_parametrisation(
+    indices: tuple[int, ...],
+) -> None:
+    torch.manual_seed(35)
+    model = mlp(3)
+    for index in indices:
+        torch.nn.utils.parametrizations.weight_norm(model[index])
+    [found] = sn.check(model)
+    assert (found.code, found.place) == ("default-init", "0, 2, 4")
+    exec(found.fix, {"model": model, "selfnorm": sn, "torch": torch})
+    assert not sn.check(model)
+
+
+def test_weights_that_hooks_compute_are_named_in_words() -> None:
+    torch.manual_seed(36)
+    model = mlp(2)
+    prune.identity(model[0], "weight")  # type: ignore[no-untyped-call]
+    [found] = sn.check(model)
+    assert (found.code, found.place) == ("default-init", "0, 2")
+    assert found.fix.startswith("draw the weights of 0, 2 with variance 1/fan_in")
 
 
 def test_a_norm_after_a_pool_takes_over_what_the_pool_did() -> None:

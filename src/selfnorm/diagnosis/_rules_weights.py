@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils.parametrize import is_parametrized
 
 from selfnorm import theory
 from selfnorm.diagnosis._context import Context, code_path, join_places, scale_range
@@ -318,13 +320,43 @@ def init_fix(context: Context, ops: Sequence[Op]) -> str:
         for path in paths
     )
     if not known:
-        return "for w in weights: selfnorm.init.lecun_normal_(w)"
+        return _fix_of_no_parameter(context, ops, paths)
     whole = _common_root(paths, modules)
     if whole is not None and _may_initialise(context, modules[whole], whole, paths):
         return f"selfnorm.init.initialize_({code_path(whole)})"
     if len(paths) == 1:
         return f"selfnorm.init.initialize_({code_path(paths[0])})"
     return f"for name in {tuple(paths)!r}: selfnorm.init.initialize_(model.get_submodule(name))"
+
+
+def _fix_of_no_parameter(context: Context, ops: Sequence[Op], paths: Sequence[str]) -> str:
+    """Return the line for weights that are computed, or that a forward uses without a layer."""
+    modules = context.modules
+    computed = [p for p in paths if p in modules and is_parametrized(modules[p], "weight")]
+    plain = [p for p in paths if p in modules and isinstance(modules[p], nn.Linear | _ConvNd)]
+    if computed and plain == paths:
+        remove, start = "remove_parametrizations", "selfnorm.init.initialize_"
+        one = "model.get_submodule(name)"
+        return (
+            f"[torch.nn.utils.parametrize.{remove}({one}, 'weight') for name in {tuple(computed)!r}"
+            f"]; [{start}({one}) for name in {tuple(paths)!r}]  # remove the parametrisation first"
+        )
+    own = {
+        (p.data_ptr(), shape): f"model.get_parameter({name!r}){turn}"
+        for name, p in context.model.named_parameters()
+        if p.dim() == 2 and not p.is_meta
+        for shape, turn in ((p.t().stride(), ".t()"), (p.stride(), ""))
+    }
+    weights = [op.facts.get("weight") for op in ops]
+    keys = [(w.data_ptr(), w.stride()) for w in weights if isinstance(w, Tensor) and not w.is_meta]
+    if len(keys) == len(ops) and all(key in own for key in keys):
+        each = ", ".join(dict.fromkeys(own[key] for key in keys))
+        return f"[selfnorm.init.lecun_normal_(w) for w in ({each},)]"
+    return (
+        f"draw the weights of {', '.join(path or 'the model' for path in paths)} with variance "
+        "1/fan_in, as selfnorm.init.lecun_normal_ does; where they are computed (weight_norm, "
+        "spectral_norm, pruning), remove that first"
+    )
 
 
 def _common_root(paths: Sequence[str], modules: dict[str, nn.Module]) -> str | None:
