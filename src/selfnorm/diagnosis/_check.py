@@ -73,7 +73,7 @@ def check(model: nn.Module, x: Any = None, *, optimizer: Any = None) -> list[Fin
     Raises
     ------
     DomainError
-        If ``model`` is not a module.
+        If ``model`` is not a module, or ``optimizer`` has no ``param_groups``.
     DataError
         If the model raises an exception on ``x``.
 
@@ -106,6 +106,11 @@ def check(model: nn.Module, x: Any = None, *, optimizer: Any = None) -> list[Fin
         raise DomainError(
             f"model must be a torch.nn.Module, however: a {type(model).__name__} came; pass the "
             "network itself, not its class and not its output"
+        )
+    if optimizer is not None and not isinstance(getattr(optimizer, "param_groups", None), list):
+        raise DomainError(
+            "optimizer must be an optimizer of torch, with param_groups, however: "
+            f"optimizer={optimizer!r}; pass what steps the weights, or leave it out"
         )
     return check_model(context_of(model, x, optimizer))
 
