@@ -188,6 +188,7 @@ def test_alpha_dropout_takes_over_at_the_rate_that_keeps_as_much_signal(training
     assert shares[0] == pytest.approx(0.7, abs=0.01)
     assert shares[1] == pytest.approx(shares[0], abs=0.01)  # five deviations of .001 and more
     assert f"at the rate {drops[0].p:g}" in found.message
+    assert "divides the variance by 0.7 in training in each of 3 layers;" in found.message
 
 
 class RawWeights(torch.nn.Module):

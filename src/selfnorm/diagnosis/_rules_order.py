@@ -45,7 +45,7 @@ def plain_dropout(context: Context) -> Iterator[Finding]:
             "plain-dropout",
             join_places(op.place for op in group),
             f"Ordinary dropout after SELU divides the variance by {1.0 - p:.3g} in training"
-            + (" in each of several layers" if len(group) > 1 else "")
+            + (f" in each of {len(group)} layers" if len(group) > 1 else "")
             + f"; alpha dropout keeps as much signal at the rate {rate:g}.",
             _dropout_fix(context, group, rate),
             severity=None if inner else "warning",
