@@ -80,8 +80,9 @@ def check(model: nn.Module, x: Any = None, *, optimizer: Any = None) -> list[Fin
     Notes
     -----
     The model is left exactly as it was: modes, buffers, gradients, hooks and the state of random
-    numbers. Weights that were trained are not taken for a bad initialisation: they are told of
-    only where theory predicts variances below 0.01 or above 100 for them.
+    numbers; only what a ``forward`` counts in plain attributes moves on. Weights that were trained
+    are not taken for a bad initialisation: they are told of only where theory predicts variances
+    below 0.01 or above 100 for them.
 
     References
     ----------
