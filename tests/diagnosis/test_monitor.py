@@ -298,6 +298,17 @@ def test_a_compiled_model_is_watched_by_its_weights() -> None:
     assert record["layers"][0]["gradient_norm"] > 0
 
 
+def test_a_closed_monitor_is_not_used_again() -> None:
+    monitor = Monitor(net(), every=1)
+    with monitor:
+        pass
+    monitor.close()
+    with pytest.raises(DomainError, match="make a new Monitor"), monitor:
+        pass
+    with pytest.raises(DomainError, match="this one is closed"):
+        monitor.step()
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [

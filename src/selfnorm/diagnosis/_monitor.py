@@ -133,6 +133,7 @@ class Monitor:
         }
         self._hooks: list[Any] = []
         self._steps = 0
+        self._closed = False
         self._told: set[str] = set()
         self._seen: dict[str, _Seen] = {}
         self._last = ""
@@ -148,6 +149,7 @@ class Monitor:
 
     def __enter__(self) -> Monitor:
         """Return the monitor."""
+        self._check_open()
         return self
 
     def __exit__(
@@ -166,7 +168,13 @@ class Monitor:
         -------
         dict or None
             The record, if this step was measured.
+
+        Raises
+        ------
+        DomainError
+            If the monitor was closed.
         """
+        self._check_open()
         self._steps += 1
         measured = bool(self._hooks)
         if not measured:
@@ -179,12 +187,20 @@ class Monitor:
             self._listen()
         return record
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DomainError(
+                "a monitor must be open to measure, however: this one is closed, by close() or at "
+                "the end of its with; make a new Monitor(model, …), the old one's records stay"
+            )
+
     def _before_step(self, *_: Any) -> None:
         # What such a hook returns would replace the optimiser's arguments.
         self.step()
 
     def close(self) -> None:
         """Remove every hook and close the file; the records stay."""
+        self._closed = True
         self._deafen()
         if self._optimizer is not None:
             self._optimizer.remove()
