@@ -582,6 +582,56 @@ def test_an_untraceable_forward_is_told_in_words() -> None:
     assert not any("__fx" in str(one) or "KeyError" in str(one) for one in found)
 
 
+class Pooled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.early = nn.AvgPool2d(2)  # of the data
+        self.one, self.two = nn.Conv2d(3, 4, 3), sn.nn.ConvSELU2d(4, 5, 3)
+        self.last, self.three, self.out = nn.MaxPool2d(2), nn.Conv2d(5, 6, 1), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.one(self.early(x))), 2)
+        x = F.relu(self.three(self.last(self.two(x))))
+        out: Tensor = self.out(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        return out
+
+
+def test_pools_between_layers_are_told() -> None:
+    model = nn.Sequential(
+        nn.MaxPool2d(2),
+        nn.Conv2d(3, 4, 3),
+        nn.MaxPool2d((2, 3), 2),
+        nn.ReLU(),
+        nn.AvgPool2d(2, padding=1),
+        nn.Dropout(0.1),
+        nn.Conv2d(4, 5, 2),
+        nn.ReLU(),
+        sn.nn.AvgPool2d(2),
+        nn.Conv2d(5, 5, 2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(5, 2),
+    )
+    stride = "drop it, and give the convolution before it its stride"
+    for weights in ("new", "keep"):
+        found = convert(model, weights=weights).refused
+        assert [(one.place, one.what, one.remedy) for one in found] == [
+            (
+                "2",
+                "MaxPool2d",
+                f"selfnorm.nn.MaxPool2d((2, 3), 2, correlation=c) in its place, or {stride}",
+            ),
+            ("4", "AvgPool2d", stride),
+        ]
+        assert found[0].reason.startswith("before SELU layers it shifts the mean up and shrinks")
+        assert found[1].reason.startswith("before SELU layers it shrinks")
+    assert convert(model, keep_function=True).refused == ()
+    called = convert(Pooled(), weights="new").refused
+    assert [one.what for one in called] == ["max_pool2d in the model", "MaxPool2d"]
+    assert called[0].place.startswith("test_convert.py:")
+
+
 def test_padding_repeats_the_border() -> None:
     model = nn.Sequential(nn.Conv1d(2, 3, 3, padding="same"), nn.ReLU(), nn.Conv1d(3, 2, 3))
     result = convert(model, weights="new")

@@ -22,6 +22,7 @@ from selfnorm.diagnosis._convert_parts import (
     remove_norms,
     standardize_input,
 )
+from selfnorm.diagnosis._convert_pools import tell_pools
 from selfnorm.diagnosis._convert_work import Work
 from selfnorm.diagnosis._diagnose import diagnose
 from selfnorm.diagnosis._fold import plain_layer
@@ -140,6 +141,7 @@ def convert(
             # A dry run must not take numbers from torch's generator.
             draw(work, torch.Generator() if dry_run else generator)
             pad_by_border(work)
+        tell_pools(work, rewrite)
         rewrite_calls(work, names, dropout, rewrite, inplace)
     after = outline(work.model, work.comments)
     if several and standardize and not keep_function:
