@@ -500,6 +500,138 @@ def test_an_input_layer_standardises() -> None:
     assert not [c for c in convert(model, x, standardize=False).changes if c.kind == "input"]
 
 
+def inputs_changed(result: Any) -> bool:
+    return any(c.kind == "input" for c in result.changes)
+
+
+def test_few_rows_are_not_standardised_by_chance() -> None:
+    """Union bound: each of these nets is wrapped with probability .003 at most."""
+    generator = seeded(14)
+    for rows, width in ((64, 20), (5, 300), (12, 3), (400, 20)):
+        model = nn.Sequential(nn.Linear(width, 6), nn.ReLU(), nn.Linear(6, 2))
+        for _ in range(5):
+            x = torch.randn(rows, width, generator=generator)
+            assert not inputs_changed(convert(model, x)), (rows, width)
+        assert inputs_changed(convert(model, 9 + x))
+        assert inputs_changed(convert(model, 40 * x))
+        assert inputs_changed(convert(model, x / 40))
+        x[:, 1] *= 9
+        assert inputs_changed(convert(model, x))
+    x[:, 1] /= 9
+    x[:, 2] += 0.7  # 400 rows: the bound is .25 + 5.4 / 20
+    assert inputs_changed(convert(model, x))
+    one = convert(model, 9 + x[:1])
+    assert not inputs_changed(one)
+    assert [r.remedy for r in one.refused] == ["pass more rows of the training data"]
+
+
+class Two(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.act = nn.Linear(3, 5), nn.Linear(4, 5), nn.ReLU()
+        self.out = nn.Linear(5, 2)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        out: Tensor = self.out(self.act(self.a(x) - self.b(z)))
+        return out
+
+
+def test_several_inputs_are_told() -> None:
+    x, z = 5 + torch.randn(30, 3), 5 + torch.randn(30, 4)
+    for data in ((x, z), {"x": x, "z": z}, [(x, z)]):
+        result = convert(Two(), data)
+        assert not inputs_changed(result)
+        assert [(r.what, r.place) for r in result.refused] == [("the model's inputs", "")]
+        assert "which of them to standardise is not known" in result.refused[0].reason
+        assert convert(Two(), data, standardize=False).refused == ()
+        assert convert(Two(), data, keep_function=True).refused == ()
+
+
+def test_a_compiled_model_is_left_alone() -> None:
+    model = torch.compile(deep(1, 8), backend="eager")
+    result = convert(model, 9 + torch.randn(30, 8))  # type: ignore[arg-type]
+    assert result.changes == ()
+    assert [(r.place, r.what) for r in result.refused] == [("", "compiled module")]
+    assert "model._orig_mod" in result.refused[0].remedy
+    assert "afterwards" in result.refused[0].remedy
+
+
+class Settings(dict[str, float]):
+    __getattr__ = dict.__getitem__
+
+    def __deepcopy__(self, memo: Any) -> Settings:
+        return Settings(self)
+
+
+class Untraceable(nn.Module):
+    """Settings as many write them: what they do not hold is a KeyError, which torch.fx meets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.out, self.settings = nn.Linear(4, 5), nn.Linear(5, 2), Settings(p=0.2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.out(F.relu(self.layer(x), self.settings))  # type: ignore[arg-type]
+        return out
+
+
+def test_an_untraceable_forward_is_told_in_words() -> None:
+    found = convert(Untraceable()).refused
+    assert found
+    assert "torch.fx cannot follow it" in found[0].reason
+    assert not any("__fx" in str(one) or "KeyError" in str(one) for one in found)
+
+
+class Pooled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.early = nn.AvgPool2d(2)  # of the data
+        self.one, self.two = nn.Conv2d(3, 4, 3), sn.nn.ConvSELU2d(4, 5, 3)
+        self.last, self.three, self.out = nn.MaxPool2d(2), nn.Conv2d(5, 6, 1), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.one(self.early(x))), 2)
+        x = F.relu(self.three(self.last(self.two(x))))
+        out: Tensor = self.out(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        return out
+
+
+def test_pools_between_layers_are_told() -> None:
+    model = nn.Sequential(
+        nn.MaxPool2d(2),
+        nn.Conv2d(3, 4, 3),
+        nn.MaxPool2d((2, 3), 2),
+        nn.ReLU(),
+        nn.AvgPool2d(2, padding=1),
+        nn.Dropout(0.1),
+        nn.Conv2d(4, 5, 2),
+        nn.ReLU(),
+        sn.nn.AvgPool2d(2),
+        nn.Conv2d(5, 5, 2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(5, 2),
+    )
+    stride = "drop it, and give the convolution before it its stride"
+    for weights in ("new", "keep"):
+        found = convert(model, weights=weights).refused
+        assert [(one.place, one.what, one.remedy) for one in found] == [
+            (
+                "2",
+                "MaxPool2d",
+                f"selfnorm.nn.MaxPool2d((2, 3), 2, correlation=c) in its place, or {stride}",
+            ),
+            ("4", "AvgPool2d", stride),
+        ]
+        assert found[0].reason.startswith("before SELU layers it shifts the mean up and shrinks")
+        assert found[1].reason.startswith("before SELU layers it shrinks")
+    assert convert(model, keep_function=True).refused == ()
+    called = convert(Pooled(), weights="new").refused
+    assert [one.what for one in called] == ["max_pool2d in the model", "MaxPool2d"]
+    assert called[0].place.startswith("test_convert.py:")
+
+
 def test_padding_repeats_the_border() -> None:
     model = nn.Sequential(nn.Conv1d(2, 3, 3, padding="same"), nn.ReLU(), nn.Conv1d(3, 2, 3))
     result = convert(model, weights="new")
@@ -523,6 +655,13 @@ def test_padding_repeats_the_border() -> None:
 def test_bad_input_is_named(call: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         call()
+
+
+def test_weights_without_numbers_do_not_run() -> None:
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2))
+    with pytest.raises(DataError, match=r"leave the data out, or give it weights"):
+        convert(model, torch.randn(6, 4))
 
 
 def test_a_model_that_cannot_be_copied_is_told_so() -> None:

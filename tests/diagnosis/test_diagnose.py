@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 import selfnorm as sn
+from selfnorm.errors import DataError, DomainError
 
 from .nets import HEALTHY, SICK
 
@@ -30,3 +33,26 @@ def test_the_first_finding_names_the_fault(name: str) -> None:
     found = sn.diagnose(make(), data())
     assert not found.healthy
     assert found.findings[0].code == code, str(found)
+
+
+def net() -> nn.Module:
+    torch.manual_seed(24)
+    return nn.Sequential(nn.Linear(5, 7), nn.SELU(), nn.Linear(7, 2))
+
+
+def test_a_loss_is_used_or_refused() -> None:
+    x, y = torch.randn(9, 5), torch.randn(9, 2)
+    # A loss that goes with the first output alone has another gradient than a projection.
+    model = net()
+    found = sn.diagnose(model, (x, y), loss=lambda out, target: (3 * (out - target)).sum())
+    weight = model.get_submodule("2").weight
+    assert isinstance(weight, torch.Tensor)
+    assert found.layers[0].gradient == pytest.approx(
+        float(3 * weight.detach().sum(0).norm()), rel=1e-5
+    )
+    for data in (x, (x,), [x], {"input": x}):
+        with pytest.raises(DataError, match=r"no target; pass \(X, y\)"):
+            sn.diagnose(net(), data, loss=F.mse_loss)
+    for given in ((x, y), x):
+        with pytest.raises(DomainError, match="loss='mse'; torch"):
+            sn.diagnose(net(), given, loss="mse")  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from selfnorm import nn as snn
 from selfnorm.diagnosis import Monitor
@@ -163,6 +164,55 @@ def test_the_range_is_that_of_the_layers_own_selu() -> None:
     monitor.close()
 
 
+class Functional(nn.Module):
+    """A net whose forward calls its activations as functions, as many write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.three = nn.Linear(5, 7), nn.Linear(7, 6), nn.Linear(6, 3)
+        self.fused, self.gate, self.last = snn.LinearSELU(3, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+        self.act = snn.SELU(var=0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.selu(self.two(F.selu(self.one(x))))
+        x = F.leaky_relu(self.gate(self.fused(self.act(self.three(x)))), 0.3)
+        out: Tensor = self.last(x)
+        return out
+
+
+def test_activations_called_as_functions_are_seen() -> None:
+    model = Functional()
+    with torch.no_grad():
+        for layer in (model.one, model.two, model.three):
+            layer.weight.mul_((0.5 / layer.weight.square().sum(1, keepdim=True)).sqrt())
+        model.two.weight.mul_(0.3**0.5)
+    monitor = Monitor(model, warn=False)
+    x = batch(5)
+    with pytest.raises(RuntimeError, match="shapes"):
+        model(batch(5)[:, :3])  # an exception ends the watch as well
+    assert not torch._C._len_torch_function_stack()
+    model(x)
+    record = monitor.step()
+    assert record is not None
+    found = [(one["layer"], one["activation"], one["of"]) for one in record["layers"]]
+    assert found == [
+        ("one", "selu", "activation"),
+        ("two", "selu", "activation"),
+        ("three", "SELU", "activation"),
+        ("fused", "LinearSELU", "activation"),
+        ("gate", "leaky_relu", "activation"),
+        ("last", "", "pre-activation"),
+    ]
+    out = torch.selu(model.one(x)).detach().double().numpy()
+    assert record["layers"][0]["mean"] == pytest.approx(out.mean(), rel=1e-5)
+    assert record["layers"][0]["var"] == pytest.approx(out.var(), rel=1e-5)
+    # .5 lies within the range of the usual SELU, outside that of SELU(var=.1).
+    places = [f.place for f in monitor.findings if f.code == "weight-decay-drift"]
+    assert places[:2] == ["two", "three"]
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    monitor.close()
+
+
 def test_json_lines(tmp_path: Path) -> None:
     path = tmp_path / "new" / "run.jsonl"
     path.parent.mkdir()
@@ -246,6 +296,17 @@ def test_a_compiled_model_is_watched_by_its_weights() -> None:
     assert [layer["layer"] for layer in record["layers"]] == ["0", "3", "4"]
     assert "mean" not in record["layers"][0]
     assert record["layers"][0]["gradient_norm"] > 0
+
+
+def test_a_closed_monitor_is_not_used_again() -> None:
+    monitor = Monitor(net(), every=1)
+    with monitor:
+        pass
+    monitor.close()
+    with pytest.raises(DomainError, match="make a new Monitor"), monitor:
+        pass
+    with pytest.raises(DomainError, match="this one is closed"):
+        monitor.step()
 
 
 @pytest.mark.parametrize(

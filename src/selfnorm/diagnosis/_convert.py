@@ -22,6 +22,7 @@ from selfnorm.diagnosis._convert_parts import (
     remove_norms,
     standardize_input,
 )
+from selfnorm.diagnosis._convert_pools import tell_pools
 from selfnorm.diagnosis._convert_work import Work
 from selfnorm.diagnosis._diagnose import diagnose
 from selfnorm.diagnosis._fold import plain_layer
@@ -95,7 +96,8 @@ def convert(
     DomainError
         If an argument lies outside its domain, or the model cannot be copied.
     DataError
-        If there are no rows in ``data``, or the model raises an exception on them.
+        If there are no rows in ``data``, the model raises an exception on them, or has no weights
+        to run with (on the meta device).
 
     Notes
     -----
@@ -121,7 +123,7 @@ def convert(
     [('1', 'normalisation'), ('2', 'activation'), ('0', 'weights'), ('3', 'weights')]
     """
     _check(model, weights, keep_function, dropout)
-    x = None if data is None else _inputs(model, data)
+    x, several = (None, False) if data is None else _inputs(model, data)
     chosen, reason = _choose(model, weights, keep_function)
     work = Work(model if inplace and not dry_run else _copied(model))
     before = outline(model)
@@ -139,9 +141,18 @@ def convert(
             # A dry run must not take numbers from torch's generator.
             draw(work, torch.Generator() if dry_run else generator)
             pad_by_border(work)
+        tell_pools(work, rewrite)
         rewrite_calls(work, names, dropout, rewrite, inplace)
     after = outline(work.model, work.comments)
-    if x is not None and standardize and not keep_function:
+    if several and standardize and not keep_function:
+        work.refuse(
+            "",
+            "the model's inputs",
+            "there are several, and which of them to standardise is not known",
+            "put selfnorm.nn.StandardizedInput.from_data(x) before each that is not standardised",
+        )
+    # What is compiled is left alone, and so is what comes into it.
+    if x is not None and standardize and not keep_function and not hasattr(model, "_orig_mod"):
         after = (*standardize_input(work, x), *after)
     result = work.model
     return Conversion(
@@ -184,8 +195,14 @@ def _copied(model: nn.Module) -> nn.Module:
         ) from error
 
 
-def _inputs(model: nn.Module, data: Any) -> Tensor | None:
-    """Return rows of the model's first input, None if it is not of numbers that can be scaled."""
+def _inputs(model: nn.Module, data: Any) -> tuple[Tensor | None, bool]:
+    """Return rows of the model's input, None if it cannot be scaled, and whether it has several."""
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise DataError(
+            "model must have real weights if data are given, however: it lies on the meta device; "
+            "leave the data out, or give it weights: model.to_empty(device='cpu'), then "
+            "selfnorm.init.initialize_(model)"
+        )
     if hasattr(data, "__next__"):
         raise DataError(
             "data must be something that can be read several times, however: an iterator came; "
@@ -195,10 +212,10 @@ def _inputs(model: nn.Module, data: Any) -> Tensor | None:
     with torch.random.fork_rng(devices=[]):
         batches = list(batches_of(model, data, batch_size=1024, max_rows=_ROWS))
     if any(len(batch.args) + len(batch.kwargs) != 1 for batch in batches):
-        return None  # which of several inputs to scale is not known
+        return None, True
     found = [value for batch in batches for value in (*batch.args, *batch.kwargs.values())]
     rows = [value for value in found if isinstance(value, Tensor) and value.is_floating_point()]
-    return torch.cat(rows) if rows and rows[0].dim() > 1 else None
+    return torch.cat(rows) if rows and rows[0].dim() > 1 else None, False
 
 
 def _choose(model: nn.Module, weights: Weights | None, keep: bool) -> tuple[Weights, str]:

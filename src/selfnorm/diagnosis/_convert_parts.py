@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import torch
@@ -35,7 +36,8 @@ __all__ = [
     "standardize_input",
 ]
 
-# Inputs whose features have means and variances within these are taken as standardised.
+# Inputs whose features have means and variances within these, and the errors of so many rows, are
+# taken as standardised.
 _MEAN_OFF: Final = 0.25
 _VAR_OFF: Final = 1.5
 
@@ -218,13 +220,37 @@ def pad_by_border(work: Work) -> None:
             )
 
 
-def standardize_input(work: Work, x: Tensor) -> tuple[str, ...]:
-    """Put an input layer before the model; return its line of the outline."""
+def _is_standardized(x: Tensor, total: float) -> bool:
+    r"""Tell whether inputs may be standardised, as far as so many rows say.
+
+    The bounds are widened by the errors of n independent standard normal rows: 1/√n of a mean and
+    √(2/n) of a variance, for the largest of d features times 3 + √(2 ln d), which one of d standard
+    normal numbers exceeds in size with probability .0027 at most (union bound).
+    Pixels of one row count as dependent.
+    """
     rows = x.double().movedim(1, -1).flatten(0, -2)
     mean, var = rows.mean(0), rows.var(0, correction=0)
+    many = (3.0 + math.sqrt(2.0 * math.log(len(mean)))) / math.sqrt(len(x))
+    spread = _VAR_OFF * math.exp(3.0 * math.sqrt(2.0 / (len(x) - 1)))
+    return (
+        float(mean.abs().max()) <= _MEAN_OFF + many
+        and 1.0 / spread <= total <= spread
+        and bool((var <= _VAR_OFF**2 + math.sqrt(2.0) * many).all())
+    )
+
+
+def standardize_input(work: Work, x: Tensor) -> tuple[str, ...]:
+    """Put an input layer before the model; return its line of the outline."""
+    if len(x) < 2:
+        work.refuse(
+            "",
+            "the model's input",
+            "one row does not tell whether it is standardised",
+            "pass more rows of the training data",
+        )
+        return ()
     total = float(x.double().var(correction=0))
-    calm = float(mean.abs().max()) <= _MEAN_OFF and 1 / _VAR_OFF <= total <= _VAR_OFF
-    if calm and bool(((var <= _VAR_OFF**2) | (var == 0)).all()):
+    if _is_standardized(x, total):
         return ()
     layer = StandardizedInput.from_data(x, log="never", axis=1)
     first = next(iter(work.model.parameters()), None)

@@ -207,7 +207,7 @@ def _why_to_leave(module: nn.Module) -> tuple[str, str, str] | None:
         return (
             "compiled module",
             "its code is fixed",
-            "convert what was compiled (model._orig_mod), and compile the result",
+            "give what was compiled (model._orig_mod), and compile the result afterwards",
         )
     if parametrize.is_parametrized(module):
         return (

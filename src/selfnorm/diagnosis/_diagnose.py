@@ -95,7 +95,7 @@ def diagnose(
     DomainError
         If ``model`` is not a module or an option lies outside its domain.
     DataError
-        If there are no rows, or the model raises an exception on them.
+        If there are no rows, no targets for a loss, or the model raises an exception on them.
 
     Notes
     -----
@@ -136,6 +136,11 @@ def diagnose(
                 f"{name} must be a whole number of at least 1, however: {name}={value!r}; "
                 "256 rows at a time are usual"
             )
+    if loss is not None and not callable(loss):
+        raise DomainError(
+            f"loss must be a callable loss(output, target), however: loss={loss!r}; "
+            "torch.nn.functional.mse_loss is one"
+        )
     if any(p.is_meta for p in model.parameters()):
         raise DataError(
             "diagnose needs real weights, however: the model lies on the meta device; "
@@ -167,6 +172,7 @@ def run(probe: Probe, batches: Iterable[Batch]) -> list[Tensor]:
     """Let a probe see all batches; return the tensors of the first."""
     inputs: list[Tensor] = []
     for batch in batches:
+        probe.check_target(batch)
         tensors = [t.detach().clone() for t in tensors_in((batch.args, batch.kwargs))]
         inputs = inputs or tensors
         try:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-__all__ = ["Region", "calls_of", "in_code", "is_container", "regions", "trace_alone"]
+__all__ = ["Region", "calls_of", "in_code", "is_container", "regions", "trace_alone", "why_not"]
 
 _TORCH = str(Path(torch.__file__).parent)
 _HERE = str(Path(__file__).parent)
@@ -92,18 +92,24 @@ def _trace(module: nn.Module, alone: bool) -> fx.Graph:
     return _Tracer(alone).trace(copy.copy(module))
 
 
+def why_not(error: Exception) -> str:
+    """Say in words why a forward could not be traced, if the exception has any for its user."""
+    first = str(error).splitlines()[0] if str(error) else ""
+    if not first or "__fx_" in first:  # torch.fx's own names
+        return "torch.fx cannot follow it"
+    return f"torch.fx cannot follow it: {type(error).__name__}: {first}"
+
+
 def regions(model: nn.Module, path: str = "") -> Iterator[Region]:
     """Yield the largest parts that can be traced, and the containers that cannot."""
     if not is_container(model):
         return
-    if type(model).forward is nn.Module.forward:  # ModuleList, ModuleDict: nothing to call
-        reason = ""
-    else:
+    # ModuleList and ModuleDict have nothing to call.
+    if type(model).forward is not nn.Module.forward:
         try:
             yield Region(path, model, _trace(model, alone=False))
         except Exception as error:  # noqa: BLE001 - any code of the model's author runs here
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            yield Region(path, model, None, reason)
+            yield Region(path, model, None, why_not(error))
         else:
             return
     for name, child in model.named_children():

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from selfnorm import theory
 from selfnorm.diagnosis._exchange import ACTIVATIONS, name_of_activation
+from selfnorm.diagnosis._monitor_calls import Called, CallWatcher
 from selfnorm.diagnosis._monitor_log import Log, Record, log_of
 from selfnorm.diagnosis._records import Finding, finding
 from selfnorm.errors import DomainError
@@ -55,9 +56,10 @@ class Monitor:
     ----------
     records : collections.deque of dict
         The latest records: ``step``, ``layers`` and ``findings``. A layer has ``layer`` (path),
-        ``mean`` and ``var`` (of its activation's output, if a module follows that is one, else of
-        its own), ``activation``, ``weight_sum`` and ``weight_sumsq`` (means over its units),
-        ``weight_sumsq_low`` and ``weight_sumsq_high`` (smallest and largest) and
+        ``mean`` and ``var`` with ``of`` (``"activation"``: of its activation's output;
+        ``"pre-activation"``: of its own, where no activation follows that is known), ``activation``
+        (class of the module, or name of the function), ``weight_sum`` and ``weight_sumsq`` (means
+        over its units), ``weight_sumsq_low`` and ``weight_sumsq_high`` (smallest and largest) and
         ``gradient_norm`` (Euclidean, of the weight).
     findings : list of Finding
         What was found, once per layer.
@@ -131,9 +133,13 @@ class Monitor:
         }
         self._hooks: list[Any] = []
         self._steps = 0
+        self._closed = False
         self._told: set[str] = set()
         self._seen: dict[str, _Seen] = {}
         self._last = ""
+        self._call: tuple[str, Tensor] | None = None
+        # Whoever compiles a part would compile it anew under a mode.
+        self._calls = not any(map(_is_compiled, self._model.modules()))
         self._optimizer: Any = None
         if optimizer is not None:
             self._optimizer = optimizer.register_step_pre_hook(self._before_step)
@@ -143,6 +149,7 @@ class Monitor:
 
     def __enter__(self) -> Monitor:
         """Return the monitor."""
+        self._check_open()
         return self
 
     def __exit__(
@@ -161,7 +168,13 @@ class Monitor:
         -------
         dict or None
             The record, if this step was measured.
+
+        Raises
+        ------
+        DomainError
+            If the monitor was closed.
         """
+        self._check_open()
         self._steps += 1
         measured = bool(self._hooks)
         if not measured:
@@ -174,12 +187,20 @@ class Monitor:
             self._listen()
         return record
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DomainError(
+                "a monitor must be open to measure, however: this one is closed, by close() or at "
+                "the end of its with; make a new Monitor(model, …), the old one's records stay"
+            )
+
     def _before_step(self, *_: Any) -> None:
         # What such a hook returns would replace the optimiser's arguments.
         self.step()
 
     def close(self) -> None:
         """Remove every hook and close the file; the records stay."""
+        self._closed = True
         self._deafen()
         if self._optimizer is not None:
             self._optimizer.remove()
@@ -189,22 +210,30 @@ class Monitor:
     # ---- the forward pass -------------------------------------------------------------------
 
     def _listen(self) -> None:
-        self._seen, self._last = {}, ""
+        self._seen, self._last, self._call = {}, "", None
+        watcher = CallWatcher(self._function)
         for module in () if self._compiled else self._model.modules():
             if id(module) in self._layers:
                 path = self._layers[id(module)]
+                self._hooks.append(module.register_forward_pre_hook(self._begin))
                 self._hooks.append(
                     module.register_forward_hook(functools.partial(self._layer, path))
                 )
             elif isinstance(module, _WATCHED):
                 self._hooks.append(module.register_forward_hook(self._activation))
+            elif self._calls and next(module.children(), None) is not None:
+                self._hooks += watcher.hook(module)
         if not self._hooks:
             self._hooks.append(_NoHook())
 
     def _deafen(self) -> None:
         for hook in self._hooks:
             hook.remove()
-        self._hooks = []
+        self._hooks, self._call = [], None
+
+    def _begin(self, *_: Any) -> None:
+        # What a layer calls inside is no activation of the layer before it.
+        self._last, self._call = "", None
 
     def _layer(self, path: str, module: nn.Module, _: Any, output: Any) -> None:
         self._last = path
@@ -216,6 +245,16 @@ class Monitor:
         # Only the first activation after a layer is that layer's own.
         if self._last and isinstance(output, Tensor) and self._model.training:
             self._seen[self._last] = _Seen(*self._moments(output), module)
+            self._last = ""
+        elif self._call is not None and self._call[1] is output:
+            # The call was the module's: its class says more.
+            self._seen[self._call[0]] = self._seen[self._call[0]]._replace(activation=module)
+            self._call = None
+
+    def _function(self, called: Called, output: Tensor) -> None:
+        if self._last and self._model.training:
+            self._seen[self._last] = _Seen(*self._moments(output), called)
+            self._call = self._last, output
             self._last = ""
 
     def _moments(self, output: Tensor) -> tuple[Tensor, Tensor]:
@@ -261,6 +300,8 @@ class Monitor:
             for path in self._layers.values()
         }
         # One copy from the device for all numbers.
+        for path, seen in self._seen.items():
+            layers[path]["of"] = "pre-activation" if seen.activation is None else "activation"
         for (path, name), number in zip(names, _numbers(values), strict=True):
             layers[path][name] = number
         found = self._drifts(layers)
@@ -296,7 +337,7 @@ class _Seen(NamedTuple):
 
     mean: Tensor
     var: Tensor
-    activation: nn.Module | None
+    activation: nn.Module | Called | None
 
 
 class _NoHook:
@@ -307,7 +348,15 @@ class _NoHook:
 
 
 def _name(seen: _Seen | None) -> str:
-    return "" if seen is None or seen.activation is None else type(seen.activation).__name__
+    return "" if seen is None or seen.activation is None else _word(seen.activation)
+
+
+def _word(activation: nn.Module | Called) -> str:
+    return activation.name if isinstance(activation, Called) else type(activation).__name__
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
 
 
 def _numbers(values: list[Tensor]) -> list[float]:
@@ -320,7 +369,7 @@ def _numbers(values: list[Tensor]) -> list[float]:
     return numbers
 
 
-def drift_of(path: str, tau: float, activation: nn.Module) -> Finding | None:
+def drift_of(path: str, tau: float, activation: nn.Module | Called) -> Finding | None:
     """Return a finding if a layer's mean sum of squares has left its activation's range."""
     limits = _range(activation)
     if limits is None or limits.low < tau < limits.high:
@@ -339,7 +388,7 @@ def drift_of(path: str, tau: float, activation: nn.Module) -> Finding | None:
         "weight-decay-drift",
         path,
         f"the squares of a unit's weights sum to {tau:.3g} on average, {side} the range "
-        f"({low:.3g}, {high:.3g}) in which {type(activation).__name__} normalises itself: with "
+        f"({low:.3g}, {high:.3g}) in which {_word(activation)} normalises itself: with "
         f"depth the variance {words}",
         "selfnorm.nn.keep_row_norms(model, optimizer), and no weight decay on these layers",
         weight_sumsq=tau,
@@ -348,7 +397,9 @@ def drift_of(path: str, tau: float, activation: nn.Module) -> Finding | None:
     )
 
 
-def _range(activation: nn.Module) -> theory.WeightScaleRange | None:
+def _range(activation: nn.Module | Called) -> theory.WeightScaleRange | None:
+    if isinstance(activation, Called):
+        return _range_of(*activation)
     if isinstance(activation, SELU | LinearSELU):
         return _range_at(activation.mean, activation.var)
     known = name_of_activation(activation)

@@ -13,6 +13,7 @@ from selfnorm.diagnosis._batches import Batch
 from selfnorm.diagnosis._graph import PASSING, ROOT, Graph, Op
 from selfnorm.diagnosis._moments import Moments
 from selfnorm.diagnosis._trace import Recorder, call_model, note_moments, tensors_in
+from selfnorm.errors import DataError
 
 __all__ = ["Measured", "Probe", "Site"]
 
@@ -73,6 +74,14 @@ class Probe:
         self._outputs: list[tuple[Site, Tensor]] = []
         self._recorder: Recorder | None = None
         self._calls: dict[str, int] = {}
+
+    def check_target(self, batch: Batch) -> None:
+        """Refuse a batch without the target that the loss needs."""
+        if self._loss is not None and batch.target is None:
+            raise DataError(
+                "data must hold targets for a loss, however: loss was given and a batch has no "
+                "target; pass (X, y), or leave the loss out"
+            )
 
     def add(self, batch: Batch) -> None:
         """Run one batch forward and, if wanted, backward."""
@@ -157,7 +166,7 @@ class Probe:
         if not outputs:
             return
         ends = [t for t in tensors_in(output) if t.requires_grad and t.is_floating_point()]
-        if self._loss is not None and batch.target is not None:
+        if self._loss is not None:
             ends = [self._loss(output, batch.target)]
         if not ends:
             return

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from selfnorm.diagnosis._exchange import FUNCTIONS, METHODS
-from selfnorm.diagnosis._module_graph import Region, in_code, trace_alone
+from selfnorm.diagnosis._module_graph import Region, in_code, trace_alone, why_not
 
 __all__ = ["Call", "ScaledSum", "calls_to_replace", "has_attention", "kind_of", "rewritten"]
 
@@ -177,8 +177,7 @@ def rewritten(
         try:
             graph = trace_alone(view)
         except Exception as error:  # noqa: BLE001 - any code of the module's author runs here
-            first = str(error).splitlines()[0] if str(error) else ""
-            return None, f"its forward cannot be traced ({type(error).__name__}: {first})"
+            return None, f"its forward cannot be traced ({why_not(error)})"
         made = _replace(owner, graph, make)
         graphs.append(graph)
     if len({graph.python_code("self").src for graph in graphs}) > 1:
