@@ -40,6 +40,7 @@ def test_the_first_finding_names_the_fault(name: str) -> None:
 
 @pytest.mark.slow
 def test_lightning_modules() -> None:  # their import takes seconds
+    pytest.importorskip("pytorch_lightning", reason="lightning is not installed")
     found = sn.check(lightning_module())
     assert [one.code for one in found] == ["default-init"]
     assert found[0].fix == "selfnorm.init.initialize_(model.model)"

@@ -116,6 +116,18 @@ def test_killed_again_and_again(tmp_path: Path, seed: int, uninterrupted) -> Non
     assert_same(torch.load(out, weights_only=True), uninterrupted)
 
 
+@pytest.mark.parametrize("patience", [9, 1])
+def test_what_has_ended_is_resumed(tmp_path: Path, patience: int) -> None:
+    """A process that is killed after its last checkpoint leaves one of a finished training."""
+    settings = {"epochs": 3 if patience == 9 else 60, "patience": patience}
+    path = tmp_path / "run.ckpt"
+    first = trainer(path, 2, every=1e-9, **settings)
+    ended = fit(first)
+    again = trainer(path, 2, every=1e-9, **settings).resume(path)
+    assert fit(again).loss == ended.loss
+    assert_same(states(again, 2), states(first, 2))
+
+
 @pytest.mark.parametrize("members", [1, 3])
 def test_resumed_after_every_step(tmp_path: Path, members: int, monkeypatch) -> None:
     """The file of each step, the middle of epochs and their ends included, leads to the same."""

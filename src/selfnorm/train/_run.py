@@ -133,6 +133,7 @@ class Run:
         group = state["group"]
         if group is None:
             self._group: Group | None = None
+            self._log = state["log"]
             return
         self._gather(group["members"], [], group["steps"])
         assert self._group is not None
