@@ -53,7 +53,7 @@ def test_findings_leave_with_one(nets, run) -> None:
     lines = outcome.out.splitlines()
     assert lines[0] == "1. error: 0, 3 [default-init]"
     assert lines[2] == "   fix: selfnorm.init.initialize_(model)"
-    assert "selfnorm.nn.AlphaDropout(0.2)" in outcome.out
+    assert "selfnorm.nn.AlphaDropout(0.0576).train(model.training)" in outcome.out
 
 
 @pytest.mark.parametrize("target", ["zoo_of_nets:good", "zoo_of_nets.py:good"])

@@ -13,7 +13,16 @@ from torch import Tensor, nn
 
 import selfnorm as sn
 
-__all__ = ["HEALTHY", "SICK", "lightning_module", "trained"]
+__all__ = [
+    "HEALTHY",
+    "SICK",
+    "BackboneHead",
+    "LstmHead",
+    "images",
+    "lightning_module",
+    "steps",
+    "trained",
+]
 
 
 _Net = TypeVar("_Net", bound=nn.Module)
@@ -174,6 +183,44 @@ class SeluHead(nn.Module):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         features = self.encoder(x)
         return {"risk": self.out(self.head(features)), "features": features}
+
+
+class LstmHead(nn.Module):
+    """A recurrent part, and a head of SELUs on all its steps or on the last."""
+
+    def __init__(self, last: bool) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(6, 40, batch_first=True)
+        self.head = lecun(nn.Sequential(nn.Linear(40, 64), nn.SELU(), nn.Linear(64, 2)))
+        self.last = last
+
+    def forward(self, x: Tensor) -> Any:
+        hidden, _ = self.rnn(x)
+        return self.head(hidden[:, -1] if self.last else hidden)
+
+
+class BackboneHead(nn.Module):
+    """A frozen part of ReLUs and a pool, and a head of SELUs; ``between`` stands before it."""
+
+    def __init__(self, between: nn.Module | None = None) -> None:
+        super().__init__()
+        convs = [nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 50, 3), nn.ReLU()]
+        self.backbone = nn.Sequential(*convs, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.backbone.requires_grad_(False)
+        self.between = nn.Identity() if between is None else between
+        head = [nn.Linear(50, 64), nn.SELU(), nn.Linear(64, 64), nn.SELU(), nn.Linear(64, 2)]
+        self.head = lecun(nn.Sequential(*head))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.head(self.between(self.backbone(x)))
+
+
+def standardised_backbone() -> nn.Module:
+    model = BackboneHead()
+    with torch.no_grad():
+        features = model.backbone(images())
+    model.between = sn.nn.StandardizedInput.from_data(features)
+    return model
 
 
 class Tagger(nn.Module):
@@ -339,6 +386,10 @@ def standard(rows: int = 200, features: int = 30) -> Tensor:
 
 def images() -> Tensor:
     return standard(6 * 3, 256).reshape(6, 3, 16, 16)
+
+
+def steps() -> Tensor:
+    return standard(40 * 11, 6).reshape(40, 11, 6)
 
 
 def pooled() -> nn.Module:
@@ -517,6 +568,9 @@ HEALTHY: dict[str, Case] = {
     "re-zero": (ReZero, standard),
     "dense": (Dense, standard),
     "vision": (lambda: nn.Sequential(nn.Linear(16, 32), VisionBlock(), VisionBlock()), None),
+    "backbone and norm": (lambda: BackboneHead(nn.BatchNorm1d(50)), images),
+    "backbone standardised": (standardised_backbone, images),
+    "backbone without data": (BackboneHead, None),
     "written out": (lambda: lecun(mlp(4, 96, WrittenSELU)), standard),
     "float64": (lambda: lecun(mlp()).double(), standard),
     "meta": (lambda: mlp().to("meta"), None),
@@ -577,6 +631,9 @@ SICK: dict[str, tuple[Callable[[], nn.Module], Callable[[], Any] | None, str]] =
         lambda: torch.randint(256, (100, 30)).float(),
         "input-not-standardised",
     ),
+    "backbone": (BackboneHead, images, "input-not-standardised"),
+    "LSTM, last step": (lambda: LstmHead(True), steps, "input-not-standardised"),
+    "LSTM, all steps": (lambda: LstmHead(False), steps, "input-not-standardised"),
     "plain dropout": (
         lambda: lecun(mlp(4, 80, nn.SELU, lambda: nn.Dropout(0.1))),
         None,

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn.utils import prune
 
 import selfnorm as sn
 
-from .nets import HEALTHY, SICK, lecun, lightning_module, mlp, trained
+from .nets import (
+    HEALTHY,
+    SICK,
+    BackboneHead,
+    LstmHead,
+    images,
+    lecun,
+    lightning_module,
+    mlp,
+    steps,
+    trained,
+)
 
 
 @pytest.mark.parametrize("name", HEALTHY)
@@ -37,6 +49,7 @@ def test_lightning_modules() -> None:  # their import takes seconds
 NOT_BY_A_LINE = {
     "raw input",
     "pixels",
+    "LSTM, all steps",
     "functional dropout",
     "residual",
     "residual without data",
@@ -81,6 +94,30 @@ def test_what_the_lines_beyond_the_model_say() -> None:
     assert not sn.check(model, scope["x"])
 
 
+def test_features_are_told_of_with_their_numbers() -> None:
+    torch.manual_seed(32)
+    model, x = BackboneHead().eval(), images()
+    [found] = sn.check(model, x)
+    features = model.backbone(x)
+    assert found.place == "head.0"
+    assert "What reaches the first SELU layer has mean" in found.message
+    assert found.evidence["mean"] == pytest.approx(float(features.mean()), rel=1e-5)
+    assert found.evidence["var"] == pytest.approx(float(features.var(correction=0)), rel=1e-5)
+    exec(found.fix, {"model": model, "selfnorm": sn, "torch": torch})
+    assert not any(module.training for module in model.modules())
+    assert not sn.check(model, x)
+
+
+def test_features_of_steps_are_standardised_by_their_statistics() -> None:
+    torch.manual_seed(33)
+    model, x = LstmHead(False), steps()
+    [found] = sn.check(model, x)
+    hidden = model.rnn(x)[0].detach()
+    scope = {"selfnorm": sn, "features": hidden, "x": hidden}
+    exec(found.fix, scope)
+    assert not sn.check(model.head, scope["x"])
+
+
 def test_trained_weights_are_not_taken_for_an_initialisation() -> None:
     torch.manual_seed(26)
     model = trained(lecun(mlp(4)), 120)
@@ -96,6 +133,107 @@ def test_trained_weights_are_not_taken_for_an_initialisation() -> None:
             torch.nn.init.kaiming_normal_(module.weight)
             torch.nn.init.zeros_(module.bias)
     assert [one.code for one in sn.check(model)] == ["he-init"]
+
+
+@pytest.mark.parametrize(("depth", "steps"), [(3, 3), (3, 20), (3, 200), (8, 40)])
+def test_trained_weights_are_not_taken_for_the_default(depth: int, steps: int) -> None:
+    torch.manual_seed(28)
+    model, x = mlp(depth, 64), torch.randn(256, 30)
+    y = torch.sin(x[:, :7]) + x[:, 7:14] * x[:, 14:21]
+    adam = torch.optim.Adam(model.parameters(), 1e-3)
+    for _ in range(steps):
+        adam.zero_grad()
+        torch.nn.functional.mse_loss(model(x), y).backward()  # type: ignore[no-untyped-call]
+        adam.step()
+    found = sn.check(model)
+    # A finding of the trained network's variance may remain, never a line that draws anew.
+    assert not [one for one in found if one.severity == "error" or "initialize_" in one.fix], found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_default_weights_are_found_beside_biases_set_by_hand(dtype: torch.dtype) -> None:
+    torch.manual_seed(29)
+    model = mlp(3, 70).to(dtype).float()  # rounded
+    for module in model:
+        if isinstance(module, torch.nn.Linear):
+            torch.nn.init.constant_(module.bias, 0.7)
+    assert [(one.code, one.place) for one in sn.check(model)] == [("default-init", "0, 2, 4")]
+
+
+def test_the_prediction_is_for_the_layers_that_are_accused() -> None:
+    torch.manual_seed(30)
+    model = lecun(mlp(4))
+    model[2].reset_parameters()  # type: ignore[operator]
+    [found] = sn.check(model)
+    one = sn.theory.predict([sn.theory.Layer("selu", weight_sumsq=1.0 / 3.0)], 0.0, 1.0)
+    assert (found.code, found.place) == ("default-init", "2")
+    assert f"the variance {float(one.var[-1]):.2g} after 1 SELU." in found.message
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_alpha_dropout_takes_over_at_the_rate_that_keeps_as_much_signal(training: bool) -> None:
+    torch.manual_seed(31)
+    model = lecun(mlp(3, 64, torch.nn.SELU, lambda: torch.nn.Dropout(0.3))).train(training)
+    [found] = sn.check(model)
+    exec(found.fix, {"model": model, "selfnorm": sn})
+    assert {module.training for module in model.modules()} == {training}
+    drops = [module for module in model if isinstance(module, sn.nn.AlphaDropout)]
+    assert len(drops) == 3
+    # Of a large sample of standardised x, the squared correlation of x and what is left of it.
+    x = torch.randn(400_000, generator=torch.Generator().manual_seed(4))
+    shares = [
+        float(torch.corrcoef(torch.stack([x, drop.train()(x)]))[0, 1] ** 2)
+        for drop in (torch.nn.Dropout(0.3), drops[0])
+    ]
+    assert shares[0] == pytest.approx(0.7, abs=0.01)
+    assert shares[1] == pytest.approx(shares[0], abs=0.01)  # five deviations of .001 and more
+    assert f"at the rate {drops[0].p:g}" in found.message
+    assert "divides the variance by 0.7 in training in each of 3 layers;" in found.message
+
+
+class RawWeights(torch.nn.Module):
+    """Weights that no layer holds, one of them as (in, out)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = torch.nn.Parameter(0.02 * torch.randn(50, 30))
+        self.b = torch.nn.Parameter(0.02 * torch.randn(50, 80))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.selu(torch.selu(torch.nn.functional.linear(x, self.a)) @ self.b)
+
+
+def test_weights_without_a_layer_are_named() -> None:
+    torch.manual_seed(34)
+    model, x = RawWeights(), torch.randn(60, 30)
+    [found] = sn.check(model, x)
+    assert found.code == "weight-scale"
+    exec(found.fix, {"model": model, "selfnorm": sn})
+    assert float(model.a.detach().square().sum(1).mean()) == pytest.approx(1.0, abs=0.15)
+    assert float(model.b.detach().square().sum(0).mean()) == pytest.approx(1.0, abs=0.15)
+
+
+@pytest.mark.parametrize("indices", [(0, 2, 4), (2,), (2, 4)])
+def test_parametrised_weights_are_mended_without_their_parametrisation(
+    indices: tuple[int, ...],
+) -> None:
+    torch.manual_seed(35)
+    model = mlp(3)
+    for index in indices:
+        torch.nn.utils.parametrizations.weight_norm(model[index])
+    [found] = sn.check(model)
+    assert (found.code, found.place) == ("default-init", "0, 2, 4")
+    exec(found.fix, {"model": model, "selfnorm": sn, "torch": torch})
+    assert not sn.check(model)
+
+
+def test_weights_that_hooks_compute_are_named_in_words() -> None:
+    torch.manual_seed(36)
+    model = mlp(2)
+    prune.identity(model[0], "weight")  # type: ignore[no-untyped-call]
+    [found] = sn.check(model)
+    assert (found.code, found.place) == ("default-init", "0, 2")
+    assert found.fix.startswith("draw the weights of 0, 2 with variance 1/fan_in")
 
 
 def test_a_norm_after_a_pool_takes_over_what_the_pool_did() -> None:

@@ -259,9 +259,9 @@ def test_saturated_and_dead_units() -> None:
     one = sn.diagnose(model, X).layers[0]
     assert one.dead_share == pytest.approx(40 / 60)
     assert one.saturated_share == pytest.approx(40 / 60, abs=0.02)
-    codes = [found.code for found in sn.diagnose(model, X).findings]
-    assert "saturated-units" in codes
-    assert "dead-units" in codes
+    fixes = {found.code: found.fix for found in sn.diagnose(model, X).findings}
+    for code in ("saturated-units", "dead-units"):
+        assert fixes[code].startswith("standardise the input")  # words, no broken code
 
 
 def test_the_optimizer_is_looked_at() -> None:
@@ -277,6 +277,12 @@ def test_the_optimizer_is_looked_at() -> None:
 
 REFUSALS: dict[str, tuple[Any, type[Exception], str]] = {
     "class": (lambda: sn.check(nn.Linear), DomainError, "a type came"),  # type: ignore[arg-type]
+    "optimizer": (lambda: sn.check(mlp(2), optimizer=3), DomainError, "optimizer=3; pass what"),
+    "optimizer's class": (
+        lambda: sn.check(mlp(2), optimizer=torch.optim.SGD),
+        DomainError,
+        "param_groups, however: optimizer=<class",
+    ),
     "class diagnosed": (lambda: sn.diagnose(3, X), DomainError, "a int came"),  # type: ignore[arg-type]
     "shape": (lambda: sn.check(mlp(2), X[:, :7]), DataError, r"shapes \[\(256, 7\)\]"),
     "shape diagnosed": (lambda: sn.diagnose(mlp(2), X[:, :7]), DataError, "must run on the data"),

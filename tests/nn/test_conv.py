@@ -256,9 +256,9 @@ def test_autocast_and_export() -> None:
 
 def test_compile_in_one_graph_with_dropout() -> None:
     torch.compiler.reset()
-    layer = nn.ConvSELU2d(4, 6, 3, dropout=0.2, weight_standardized=True)
+    layer = nn.ConvSELU2d(4, 6, 3, dropout=0.2, weight_standardized=True, dtype=torch.float64)
     run = torch.compile(layer, fullgraph=True, backend="aot_eager")
-    x, found = gaussian(2, 4, 50, 60), []
+    x, found = gaussian(2, 4, 50, 60, dtype=torch.float64), []
     for call in (run, layer):
         layer.zero_grad()
         with torch.random.fork_rng():
@@ -268,7 +268,7 @@ def test_compile_in_one_graph_with_dropout() -> None:
         assert layer.conv.weight.grad is not None
         found.append((y.detach(), layer.conv.weight.grad.clone()))
     for got, want in zip(*found, strict=True):
-        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
 
 
 def test_repr() -> None:

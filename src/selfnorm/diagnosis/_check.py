@@ -73,15 +73,16 @@ def check(model: nn.Module, x: Any = None, *, optimizer: Any = None) -> list[Fin
     Raises
     ------
     DomainError
-        If ``model`` is not a module.
+        If ``model`` is not a module, or ``optimizer`` has no ``param_groups``.
     DataError
         If the model raises an exception on ``x``.
 
     Notes
     -----
     The model is left exactly as it was: modes, buffers, gradients, hooks and the state of random
-    numbers. Weights that were trained are not taken for a bad initialisation: they are told of
-    only where theory predicts variances below 0.01 or above 100 for them.
+    numbers; only what a ``forward`` counts in plain attributes moves on. Weights that were trained
+    are not taken for a bad initialisation: they are told of only where theory predicts variances
+    below 0.01 or above 100 for them.
 
     References
     ----------
@@ -95,14 +96,22 @@ def check(model: nn.Module, x: Any = None, *, optimizer: Any = None) -> list[Fin
     >>> layers = [torch.nn.Linear(20, 64), torch.nn.SELU(), torch.nn.Dropout(0.2)]
     >>> net = torch.nn.Sequential(*layers, torch.nn.Linear(64, 64), torch.nn.SELU())
     >>> for found in check(net):
-    ...     print(found.code, "|", found.place, "|", found.fix)
-    default-init | 0, 3 | selfnorm.init.initialize_(model)
-    plain-dropout | 2 | model.set_submodule('2', selfnorm.nn.AlphaDropout(0.2))
+    ...     print(found.code, "|", found.place)
+    ...     print(found.fix)
+    default-init | 0, 3
+    selfnorm.init.initialize_(model)
+    plain-dropout | 2
+    model.set_submodule('2', selfnorm.nn.AlphaDropout(0.0576).train(model.training))
     """
     if not isinstance(model, nn.Module):
         raise DomainError(
             f"model must be a torch.nn.Module, however: a {type(model).__name__} came; pass the "
             "network itself, not its class and not its output"
+        )
+    if optimizer is not None and not isinstance(getattr(optimizer, "param_groups", None), list):
+        raise DomainError(
+            "optimizer must be an optimizer of torch, with param_groups, however: "
+            f"optimizer={optimizer!r}; pass what steps the weights, or leave it out"
         )
     return check_model(context_of(model, x, optimizer))
 

@@ -145,7 +145,8 @@ _ALL: Final = (
     Rule(
         "input-not-standardised",
         "error",
-        "The input has not about mean 0 and variance 1.",
+        "The input, or what a part without SELU feeds the first SELU layer, has not about mean 0 "
+        "and variance 1.",
         _PAPER,
     ),
     Rule(

@@ -83,7 +83,8 @@ def _shares(layers: Sequence[LayerMoments]) -> Iterator[Finding]:
                 code,
                 one.place,
                 f"{share:.0%} {words}.",
-                "selfnorm.init.initialize_(model), a standardised input, a lower learning rate",
+                "standardise the input and take a lower learning rate; a network that is not "
+                "trained yet also needs selfnorm.init.initialize_",
                 share=share,
                 layers=len(found),
             )

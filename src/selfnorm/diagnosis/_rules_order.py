@@ -9,6 +9,7 @@ from typing import Any, Final
 import torch
 
 from selfnorm.diagnosis._context import Context, code_path, fixed_point_of, join_places
+from selfnorm.diagnosis._exchange import equivalent_rate
 from selfnorm.diagnosis._graph import PASSING, Op
 from selfnorm.diagnosis._records import Finding, finding
 
@@ -39,15 +40,18 @@ def plain_dropout(context: Context) -> Iterator[Finding]:
     for group in _by(found, "p"):
         p = float(group[0].facts["p"])
         inner = any(context.feeds_selu(op) for op in group)
+        rate = _alpha_rate(p)
         yield finding(
             "plain-dropout",
             join_places(op.place for op in group),
             f"Ordinary dropout after SELU divides the variance by {1.0 - p:.3g} in training"
-            + (" in each of several layers." if len(group) > 1 else "."),
-            _dropout_fix(context, group),
+            + (f" in each of {len(group)} layers" if len(group) > 1 else "")
+            + f"; alpha dropout keeps as much signal at the rate {rate:g}.",
+            _dropout_fix(context, group, rate),
             severity=None if inner else "warning",
             p=p,
             variance_factor=1.0 / (1.0 - p) if p < 1.0 else math.inf,
+            alpha_rate=rate,
             count=len(group),
         )
 
@@ -132,15 +136,19 @@ def _differs(op: Op, selu: Op) -> bool:
     return bool(abs(given - wanted) > 1e-3 * abs(wanted))
 
 
-def _dropout_fix(context: Context, ops: Sequence[Op]) -> str:
-    p = float(ops[0].facts["p"])
+def _alpha_rate(p: float) -> float:
+    """Return the rate at which alpha dropout explains as much variance, as ``convert`` takes it."""
+    return float(f"{equivalent_rate(p, 'selu'):.3g}")
+
+
+def _dropout_fix(context: Context, ops: Sequence[Op], rate: float) -> str:
     shape = ops[0].facts.get("shape") or ()
     channels = any(mark in ops[0].name.lower() for mark in ("1d", "2d", "3d", "feature"))
     dims = tuple(range(2, len(shape))) if channels and len(shape) > 2 else ()
     shared = f", shared_dims={dims}" if dims else ""
     if all(op.by_module for op in ops):
-        return replace_fix(context, ops, f"selfnorm.nn.AlphaDropout({p:g}{shared})")
-    return f"selfnorm.functional.alpha_dropout(x, {p:g}, self.training{shared})"
+        return replace_fix(context, ops, f"selfnorm.nn.AlphaDropout({rate:g}{shared})")
+    return f"selfnorm.functional.alpha_dropout(x, {rate:g}, self.training{shared})"
 
 
 def _foreign_fix(context: Context, ops: Sequence[Op], name: str) -> str:
@@ -372,6 +380,8 @@ def replace_fix(context: Context, ops: Sequence[Op], new: str, *, initialise: bo
 
     With ``initialise`` it draws the weights anew as well, unless their sums of squares are right.
     """
+    if "Dropout" in new:
+        new += ".train(model.training)"  # a module is made in training mode
     paths = list(dict.fromkeys(op.place for op in ops))
     also = initialise and not _starts_right(context)
     if len(paths) == 1:

@@ -7,8 +7,10 @@ import math
 from collections.abc import Iterator
 from typing import Any, Final
 
+from torch import nn
+
 from selfnorm import theory
-from selfnorm.diagnosis._context import Context, fixed_point_of, join_places
+from selfnorm.diagnosis._context import Context, code_path, fixed_point_of, join_places
 from selfnorm.diagnosis._graph import Op
 from selfnorm.diagnosis._records import Finding, finding
 from selfnorm.diagnosis._rules_order import replace_fix
@@ -143,7 +145,7 @@ def _unit_fluctuation() -> float:
 
 
 def input_moments(context: Context) -> Iterator[Finding]:
-    """Yield an input that is not finite, not standardised, or nearly all one value."""
+    """Yield what enters: not finite, not standardised, or nearly all one value."""
     if not context.inputs or not context.selus:
         return
     first = [op for op in context.selu_layers if _is_first(context, op)]
@@ -173,26 +175,43 @@ def input_moments(context: Context) -> Iterator[Finding]:
                 var=float(var),
             )
             return
-        rows = int((op.facts.get("in_shape") or (1,))[0])
-        target = _target(context, op)
-        mean, var = mean / math.sqrt(target), var / target
-        # The mean of few rows strays: three standard errors, taking a row's values as dependent.
-        strayed = 3.0 * math.sqrt(max(var, 1.0) / max(rows, 1)) if rows < 30 else 0.0
-        low, high = _VAR
-        if rows < 30:
-            low, high = low / 2.0, high * 2.0
-        if abs(mean) <= _MEAN + strayed and low <= var <= high:
-            continue
-        yield finding(
-            "input-not-standardised",
-            op.place,
-            f"What reaches the first layer has mean {op.facts['in_mean']:.3g} and variance "
-            f"{op.facts['in_var']:.3g}, where mean 0 and variance {target:.3g} are needed.",
-            _STANDARDISE,
-            mean=float(op.facts["in_mean"]),
-            var=float(op.facts["in_var"]),
-        )
-        return
+        if _is_off(context, op):
+            yield _not_standardised(context, op, "layer", _STANDARDISE)
+            return
+    for op in context.selu_layers:
+        if _is_behind_foreign(context, op) and _is_off(context, op):
+            fix = _standardise_features(context, op)
+            yield _not_standardised(context, op, "SELU layer", fix)
+            return
+
+
+def _is_off(context: Context, op: Op) -> bool:
+    """Tell a layer whose input has neither about mean 0 nor about the variance that SELU keeps."""
+    mean, var = op.facts.get("in_mean"), op.facts.get("in_var")
+    if mean is None or var is None or not math.isfinite(mean) or not math.isfinite(var):
+        return False
+    rows = int((op.facts.get("in_shape") or (1,))[0])
+    target = _target(context, op)
+    mean, var = mean / math.sqrt(target), var / target
+    # The mean of few rows strays: three standard errors, taking a row's values as dependent.
+    strayed = 3.0 * math.sqrt(max(var, 1.0) / max(rows, 1)) if rows < 30 else 0.0
+    low, high = _VAR
+    if rows < 30:
+        low, high = low / 2.0, high * 2.0
+    return abs(mean) > _MEAN + strayed or not low <= var <= high
+
+
+def _not_standardised(context: Context, op: Op, what: str, fix: str) -> Finding:
+    mean, var = float(op.facts["in_mean"]), float(op.facts["in_var"])
+    return finding(
+        "input-not-standardised",
+        op.place,
+        f"What reaches the first {what} has mean {mean:.3g} and variance {var:.3g}, where mean 0 "
+        f"and variance {_target(context, op):.3g} are needed.",
+        fix,
+        mean=mean,
+        var=var,
+    )
 
 
 def _target(context: Context, op: Op) -> float:
@@ -206,6 +225,35 @@ def _target(context: Context, op: Op) -> float:
 def _is_first(context: Context, op: Op) -> bool:
     return any(
         before is None and "norm" not in passed for before, passed in context.graph.before(op)
+    )
+
+
+def _is_behind_foreign(context: Context, op: Op) -> bool:
+    """Tell a network's first SELU layer behind another activation, a recurrent part or a pool."""
+    earlier = context.graph.ancestors[op.index]
+    if any(one.index != op.index and (earlier >> one.index) & 1 for one in context.selu_layers):
+        return False
+    return any(
+        before is not None
+        and "norm" not in passed
+        and (before.kind in ("activation", "recurrent") or "pool" in passed)
+        for before, passed in context.graph.before(op)
+    )
+
+
+def _standardise_features(context: Context, op: Op) -> str:
+    """Return the line that puts a batch norm without scale before a layer, where one fits."""
+    norms = {nn.Linear: (2, "BatchNorm1d"), nn.Conv1d: (3, "BatchNorm1d")}
+    norms |= {nn.Conv2d: (4, "BatchNorm2d"), nn.Conv3d: (5, "BatchNorm3d")}
+    shape: tuple[int, ...] = op.facts.get("in_shape") or ()
+    dims, norm = norms.get(type(context.modules.get(op.place)), (0, ""))
+    if op.place and op.by_module and dims == len(shape):
+        new = f"torch.nn.{norm}({shape[1]}, affine=False)"
+        whole = f"torch.nn.Sequential({new}, {code_path(op.place)})"
+        whole += ".train(model.training)"  # a module is made in training mode
+        return f"model.set_submodule({op.place!r}, {whole})"
+    return (
+        "x = selfnorm.nn.StandardizedInput.from_data(features)(x)  # features: x of training rows"
     )
 
 

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils.parametrize import is_parametrized
 
 from selfnorm import theory
 from selfnorm.diagnosis._context import Context, code_path, join_places, scale_range
@@ -23,6 +25,7 @@ _FAINT: Final = 1e-2
 _LOUD: Final = 1e2
 _SIGMAS: Final = 5.0  # standard errors beyond which something is not chance
 _ENOUGH: Final = 64  # weights by which a distribution can be told
+_ROUNDING: Final = 2.0**-8  # of a bound in bfloat16, and of the weights in it
 
 
 class _Known(NamedTuple):
@@ -146,7 +149,18 @@ def _is(known: _Known, facts: WeightFacts) -> bool:
 
 
 def _may_be(known: _Known, facts: WeightFacts) -> bool:
-    return facts.tau > 0.0 and facts.init.shape in known.shapes and facts.is_near(known.tau)
+    near = facts.tau > 0.0 and facts.init.shape in known.shapes and facts.is_near(known.tau)
+    return near and not (known.code == "default-init" and _has_left_default(facts))
+
+
+def _has_left_default(facts: WeightFacts) -> bool:
+    """Tell weights with the variance of torch's default that do not fill ±1/sqrt(fan_in).
+
+    A step of training takes some of the largest weights over the bound, weight decay takes them
+    all below it. Of n uniform draws the largest is below 1 - 12/n once in exp(12) networks.
+    """
+    low = 1.0 - 12.0 / facts.count - _ROUNDING
+    return not low <= facts.init.limit <= 1.0 + _ROUNDING
 
 
 def _named(context: Context, known: _Known, found: Sequence[tuple[Op, WeightFacts]]) -> Finding:
@@ -160,7 +174,7 @@ def _named(context: Context, known: _Known, found: Sequence[tuple[Op, WeightFact
         join_places(op.place for op in ops),
         f"{_count(ops)} {known.words}: a unit's squared weights sum to {tau:.3g}, "
         f"SELU needs 1 (it holds a variance from {low:.3g} to {high:.3g}). "
-        + _consequence(known.tau, depth),
+        + _consequence(known.tau, min(depth, len(ops))),
         init_fix(context, ops),
         weight_sumsq=tau,
         expected_weight_sumsq=known.tau,
@@ -222,6 +236,8 @@ def looks_drawn(facts: WeightFacts) -> bool:
     """
     if facts.init.shape in ("other", "zero"):
         return False
+    if facts.init.shape == "uniform" and facts.is_near(1.0 / 3.0) and _has_left_default(facts):
+        return False
     terms = facts.count / facts.units
     by_chance = (facts.kurtosis - 1.0) / terms  # relative variance of a unit's sum of squares
     spread = float(facts.sumsq.var()) / max(facts.tau, 1e-300) ** 2
@@ -265,11 +281,11 @@ def _scale_finding(
     low, high = _range(context.next_selu(ops[0]))
     span = f"{min(taus):.3g}" + (f" to {max(taus):.3g}" if len(taus) > 1 else "")
     if var is None:
-        after = _consequence(float(np.mean(taus)), max(context.graph.selu_depth()))
+        after = _consequence(float(np.mean(taus)), min(len(ops), max(context.graph.selu_depth())))
         fix = init_fix(context, ops)
     elif code == "weight-decay-drift":
-        after = f"Theory predicts variances down to {var:.2g}: weight decay or an L1 penalty is "
-        after += "the usual cause."
+        after = f"Theory predicts variances down to {var:.2g}: weight decay, an L1 penalty or a "
+        after += "start that was too small is the usual cause."
         fix = "for group in optimizer.param_groups: group['weight_decay'] = 0.0"
     else:
         after = f"Theory predicts variances of {var:.2g}; the weights have grown in training."
@@ -304,13 +320,43 @@ def init_fix(context: Context, ops: Sequence[Op]) -> str:
         for path in paths
     )
     if not known:
-        return "for w in weights: selfnorm.init.lecun_normal_(w)"
+        return _fix_of_no_parameter(context, ops, paths)
     whole = _common_root(paths, modules)
     if whole is not None and _may_initialise(context, modules[whole], whole, paths):
         return f"selfnorm.init.initialize_({code_path(whole)})"
     if len(paths) == 1:
         return f"selfnorm.init.initialize_({code_path(paths[0])})"
     return f"for name in {tuple(paths)!r}: selfnorm.init.initialize_(model.get_submodule(name))"
+
+
+def _fix_of_no_parameter(context: Context, ops: Sequence[Op], paths: Sequence[str]) -> str:
+    """Return the line for weights that are computed, or that a forward uses without a layer."""
+    modules = context.modules
+    computed = [p for p in paths if p in modules and is_parametrized(modules[p], "weight")]
+    plain = [p for p in paths if p in modules and isinstance(modules[p], nn.Linear | _ConvNd)]
+    if computed and plain == paths:
+        remove, start = "remove_parametrizations", "selfnorm.init.initialize_"
+        one = "model.get_submodule(name)"
+        return (
+            f"[torch.nn.utils.parametrize.{remove}({one}, 'weight') for name in {tuple(computed)!r}"
+            f"]; [{start}({one}) for name in {tuple(paths)!r}]  # remove the parametrisation first"
+        )
+    own = {
+        (p.data_ptr(), shape): f"model.get_parameter({name!r}){turn}"
+        for name, p in context.model.named_parameters()
+        if p.dim() == 2 and not p.is_meta
+        for shape, turn in ((p.t().stride(), ".t()"), (p.stride(), ""))
+    }
+    weights = [op.facts.get("weight") for op in ops]
+    keys = [(w.data_ptr(), w.stride()) for w in weights if isinstance(w, Tensor) and not w.is_meta]
+    if len(keys) == len(ops) and all(key in own for key in keys):
+        each = ", ".join(dict.fromkeys(own[key] for key in keys))
+        return f"[selfnorm.init.lecun_normal_(w) for w in ({each},)]"
+    return (
+        f"draw the weights of {', '.join(path or 'the model' for path in paths)} with variance "
+        "1/fan_in, as selfnorm.init.lecun_normal_ does; where they are computed (weight_norm, "
+        "spectral_norm, pruning), remove that first"
+    )
 
 
 def _common_root(paths: Sequence[str], modules: dict[str, nn.Module]) -> str | None:

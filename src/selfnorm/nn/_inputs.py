@@ -198,7 +198,7 @@ class OneHotInput(nn.Module):
 class StandardizedInput(nn.Module):
     r"""Number columns brought to mean 0 and variance 1, skewed ones through a logarithm.
 
-    .. math:: y_j = \frac{t_j(x_j) - \mathrm{mean}_j}{\mathrm{sd}_j}, \qquad
+    .. math:: y_j = \frac{t_j(x_j) - \mathrm{mean}_j}{\mathrm{std}_j}, \qquad
               t(x) = \mathrm{sign}(x) \log(1 + |x| / u)
 
     for the columns that are logged, :math:`t(x) = x` for the others. Sparse counts and amounts of
@@ -207,9 +207,9 @@ class StandardizedInput(nn.Module):
 
     Parameters
     ----------
-    mean, sd : sequence of float
-        Statistics of the columns after t; sd at least 0, and 0 for a constant column, which becomes
-        0 everywhere.
+    mean, std : sequence of float
+        Statistics of the columns after t; std at least 0, and 0 for a constant column, which
+        becomes 0 everywhere.
     unit : sequence of float, optional
         The unit u of each column, above 0; NaN for a column without logarithm. Default: no column
         has one.
@@ -243,32 +243,32 @@ class StandardizedInput(nn.Module):
     """
 
     mean: Tensor
-    sd: Tensor
+    std: Tensor
     unit: Tensor
 
     def __init__(
         self,
         mean: Sequence[float],
-        sd: Sequence[float],
+        std: Sequence[float],
         unit: Sequence[float] | None = None,
         *,
         axis: int = -1,
     ) -> None:
         super().__init__()
         self.axis = axis
-        columns = [("mean", mean), ("sd", sd)]
-        columns.append(("unit", [math.nan] * len(sd) if unit is None else unit))
+        columns = [("mean", mean), ("std", std)]
+        columns.append(("unit", [math.nan] * len(std) if unit is None else unit))
         lengths = {name: len(values) for name, values in columns}
         if len(set(lengths.values())) != 1 or not len(mean):
             raise DomainError(
-                "mean, sd and unit must have one entry per column, however: their lengths are "
+                "mean, std and unit must have one entry per column, however: their lengths are "
                 f"{lengths}"
             )
         self.in_features = len(mean)
         for name, values in columns:
             column = torch.as_tensor(values, dtype=torch.float64)
             bad = ~column.isfinite() if name != "unit" else column.isinf() | (column <= 0)
-            bad |= (column < 0) if name == "sd" else torch.zeros_like(bad)
+            bad |= (column < 0) if name == "std" else torch.zeros_like(bad)
             if bool(bad.any()):
                 index = int(bad.nonzero()[0, 0])
                 raise DomainError(
@@ -295,7 +295,7 @@ class StandardizedInput(nn.Module):
             ``axis``; NaN is left out.
         log : {"auto", "always", "never"}
             Which columns are logged. ``"auto"``: those whose skewness
-            :math:`|E (x - \bar x)^3| / \mathrm{sd}^3` exceeds 2 and is smaller after it.
+            :math:`|E (x - \bar x)^3| / \mathrm{std}^3` exceeds 2 and is smaller after it.
         unit : sequence of float, optional
             The unit u of each column. Default: the median size of its values that are not 0.
         axis : int
@@ -348,7 +348,7 @@ class StandardizedInput(nn.Module):
                 f"unit must have one entry for each of {wide.shape[1]} columns, however: "
                 f"len(unit)={len(unit)}"
             )
-        means, sds, units = [], [], []
+        means, stds, units = [], [], []
         for index in range(wide.shape[1]):
             column = wide[:, index]
             column = column[~column.isnan()]
@@ -357,11 +357,11 @@ class StandardizedInput(nn.Module):
             takes = log == "always" or (
                 log == "auto" and plain[2] > _SKEWED and logged[2] < plain[2]
             )
-            mean, sd, _ = logged if takes else plain
+            mean, std, _ = logged if takes else plain
             means.append(mean)
-            sds.append(sd)
+            stds.append(std)
             units.append(u if takes else math.nan)
-        return cls(means, sds, units, axis=axis)
+        return cls(means, stds, units, axis=axis)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the input with its columns standardised."""
@@ -374,10 +374,10 @@ class StandardizedInput(nn.Module):
             )
         shape = [1] * x.dim()
         shape[self.axis] = -1
-        mean, sd, unit = (value.view(shape) for value in (self.mean, self.sd, self.unit))
+        mean, std, unit = (value.view(shape) for value in (self.mean, self.std, self.unit))
         x = x.to(self.mean.dtype)
         x = torch.where(unit.isnan(), x, _signed_log(x, unit.nan_to_num(1.0)))
-        y = (x - mean) / torch.where(sd > 0, sd, torch.inf)
+        y = (x - mean) / torch.where(std > 0, std, torch.inf)
         return torch.where(y.isnan(), 0.0, y)
 
     def extra_repr(self) -> str:
@@ -388,7 +388,7 @@ class StandardizedInput(nn.Module):
 
 # ---- parts --------------------------------------------------------------------------------
 
-_DOMAINS: Final = {"mean": "", "sd": " and at least 0", "unit": " and above 0, or NaN"}
+_DOMAINS: Final = {"mean": "", "std": " and at least 0", "unit": " and above 0, or NaN"}
 
 
 def _frequencies(index: int, given: Sequence[float]) -> Tensor:

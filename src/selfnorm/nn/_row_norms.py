@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -10,12 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils import parametrize
+from torch.utils.hooks import RemovableHandle
 
 from selfnorm.errors import DomainError
 
 __all__ = ["RowNorms", "keep_row_norms", "rows_of"]
 
 
+@dataclasses.dataclass(frozen=True)
 class RowNorms:
     """What `keep_row_norms` returns: the layers that are held, and the way to end it.
 
@@ -23,15 +26,16 @@ class RowNorms:
     ----------
     layers : dict of str to torch.nn.Module
         The layers, by module path.
+    handle : torch.utils.hooks.RemovableHandle
+        The optimiser's hook.
     """
 
-    def __init__(self, layers: dict[str, nn.Module], handle: Any) -> None:
-        self.layers = layers
-        self._handle = handle
+    layers: dict[str, nn.Module]
+    handle: RemovableHandle
 
     def remove(self) -> None:
         """Stop: the optimiser's further steps leave the rows alone."""
-        self._handle.remove()
+        self.handle.remove()
 
 
 def keep_row_norms(

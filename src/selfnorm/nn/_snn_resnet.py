@@ -42,7 +42,7 @@ class SNNResNet(nn.Module):
     ----------
     in_channels : int
         Channels of an image, at least 1.
-    n_outputs : int
+    out_features : int
         Number of outputs, at least 1.
     image_size : int or (int, int)
         Height and width of the images; one number for square ones.
@@ -108,7 +108,7 @@ class SNNResNet(nn.Module):
 
     Notes
     -----
-    Shape: input (batch, in_channels, height, width), output (batch, n_outputs); the same without
+    Shape: input (batch, in_channels, height, width), output (batch, out_features); the same without
     batch.
 
     Moments: branch and shortcut have mean 0 and the variance of the fixed point, and their
@@ -135,7 +135,7 @@ class SNNResNet(nn.Module):
     def __init__(
         self,
         in_channels: int,
-        n_outputs: int,
+        out_features: int,
         *,
         image_size: int | Sequence[int],
         depth: int = 9,
@@ -157,7 +157,7 @@ class SNNResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.in_channels = check_size("in_channels", in_channels, 1)
-        self.n_outputs = check_size("n_outputs", n_outputs, 1)
+        self.out_features = check_size("out_features", out_features, 1)
         self.image_size = check_sizes("image_size", image_size, 2, 1)
         blocks = _blocks(check_size("depth", depth, 1))
         check_size("width", width, 1)
@@ -218,7 +218,7 @@ class SNNResNet(nn.Module):
         self.widths = tuple(widths)
         self.sizes = tuple(sizes)
         features = widths[-1] * math.prod(sizes[-1])
-        self.head = nn.Linear(features, n_outputs, bias, device="meta", dtype=dtype)
+        self.head = nn.Linear(features, out_features, bias, device="meta", dtype=dtype)
         self.to_empty(device=torch.get_default_device() if device is None else device)
         self.reset_parameters(generator)
 
