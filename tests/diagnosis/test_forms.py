@@ -231,7 +231,7 @@ def test_keys_that_the_model_does_not_take_are_named(wrap: Any) -> None:
     words = r"takes \(frames, gain\), however: keys=\['features', 'labels'\]; rename"
     for call in (sn.diagnose, sn.convert):
         with pytest.raises(DataError, match=words):
-            call(Takes(), wrap({"features": x, "labels": x}))  # type: ignore[operator]
+            call(Takes(), wrap({"features": x, "labels": x}))
 
 
 @pytest.mark.parametrize("form", ["tensor", "pair", "mapping", "batches"])
