@@ -33,7 +33,6 @@ FORMS: dict[str, Any] = {
     "list of batches": [X[:77], X[77:200], X[200:]],
     "list of pairs": [[X[:100], torch.zeros(100)], [X[100:], torch.zeros(200)]],
     "mapping of its argument": {"input": X, "labels": torch.zeros(300)},
-    "mapping of other names": [{"features": X[:150]}, {"features": X[150:]}],
     "loader": DataLoader(TensorDataset(X, torch.zeros(300)), batch_size=64, shuffle=True),
 }
 
@@ -212,6 +211,43 @@ def test_no_rows_are_refused(data: Any) -> None:
 def test_a_mapping_without_tensors_is_refused() -> None:
     with pytest.raises(DataError, match="must contain a tensor"):
         sn.check(lecun(mlp(3)), {"name": "text"})
+
+
+class Takes(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(5, 4)
+
+    def forward(
+        self, pixels: Tensor, /, frames: Tensor, *rest: Tensor, gain: float = 1.2
+    ) -> Tensor:
+        out: Tensor = self.layer(pixels + frames) * gain
+        return out
+
+
+@pytest.mark.parametrize("wrap", [lambda one: one, lambda one: [one]], ids=["whole", "batches"])
+def test_keys_that_the_model_does_not_take_are_named(wrap: Any) -> None:
+    x = torch.randn(7, 5)
+    words = r"takes \(frames, gain\), however: keys=\['features', 'labels'\]; rename"
+    for call in (sn.diagnose, sn.convert):
+        with pytest.raises(DataError, match=words):
+            call(Takes(), wrap({"features": x, "labels": x}))
+
+
+@pytest.mark.parametrize("form", ["tensor", "pair", "mapping", "batches"])
+def test_sparse_tensors_are_refused(form: str) -> None:
+    sparse = torch.eye(7, 5).to_sparse()
+    data = {
+        "tensor": sparse,
+        "pair": (sparse, torch.ones(7)),
+        "mapping": {"input": sparse},
+        "batches": [sparse],
+    }[form]
+    with pytest.raises(DataError, match=r"pass it as .to_dense\(\)"):
+        sn.diagnose(nn.Sequential(nn.Linear(5, 4)), data)
+    if form != "batches":
+        with pytest.raises(DataError, match=r"shape=\(7, 5\)"):
+            sn.check(nn.Sequential(nn.Linear(5, 4)), data)
 
 
 def test_saturated_and_dead_units() -> None:

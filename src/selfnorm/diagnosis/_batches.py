@@ -38,8 +38,9 @@ def batches_of(
     model : torch.nn.Module
         The model; the arguments of its ``forward`` tell inputs from targets.
     data : tensor, array, tuple, mapping or iterable
-        One tensor or array; a tuple (X, y) or (x, t, …) or a mapping of such of one length; or a
-        list, DataLoader or other iterable of batches of these forms.
+        One tensor or array; a tuple (X, y) or (x, t, …) or a mapping of such of one length, of
+        which a key at least is an argument; or a list, DataLoader or other iterable of batches of
+        these forms.
     batch_size : int
         Rows at a time, for data that do not come in batches.
     max_rows : int or None
@@ -53,8 +54,10 @@ def batches_of(
     Raises
     ------
     DataError
-        If there is no row, or the data are of another form.
+        If there is no row, or the data are of another form, or sparse.
     """
+    if isinstance(data, Tensor | tuple | Mapping):
+        _check_dense(data)
     gone = 0
     for part in _parts(data, batch_size):
         batch = _batch(model, part)
@@ -119,14 +122,27 @@ def first_batch(model: nn.Module, data: Any, rows: int) -> Batch:
     return batch
 
 
+def _check_dense(data: Any) -> None:
+    for tensor in tensors_in(data):
+        if "sparse" in str(tensor.layout):
+            raise DataError(
+                f"data must be dense tensors, however: one of layout={tensor.layout} and "
+                f"shape={tuple(tensor.shape)} came; pass it as .to_dense(), some rows of it if it "
+                "is large"
+            )
+
+
 def _batch(model: nn.Module, part: Any, rows: int | None = None) -> Batch:
+    _check_dense(part)
     parameters = _parameters(model)
     target: Any = None
     if isinstance(part, Mapping):
         known: Any = {k: v for k, v in part.items() if parameters is None or k in parameters}
-        if not known:
-            # None of its names is an argument: the first tensor is the input.
-            known = next((v for v in part.values() if isinstance(v, Tensor | np.ndarray)), ())
+        if not known and any(isinstance(v, Tensor | np.ndarray) for v in part.values()):
+            raise DataError(
+                f"a batch must have keys that the model's forward takes ({_listed(parameters)}), "
+                f"however: keys={list(part)}; rename them, or pass the tensors as a tuple (X, y)"
+            )
         rest = [v for k, v in part.items() if not isinstance(known, Mapping) or k not in known]
         target = next((v for v in rest if isinstance(v, Tensor | np.ndarray)), None)
         part = known
@@ -149,15 +165,20 @@ def _batch(model: nn.Module, part: Any, rows: int | None = None) -> Batch:
     return Batch(args, kwargs, target, count)
 
 
-def _parameters(model: nn.Module) -> set[str] | None:
-    """Names that ``forward`` takes; None if it takes any."""
+def _listed(names: Iterable[str] | None) -> str:
+    return ", ".join(map(str, names or ())) or "none"
+
+
+def _parameters(model: nn.Module) -> list[str] | None:
+    """Names that ``forward`` takes as keywords; None if it takes any."""
     try:
         signature = inspect.signature(getattr(model, "_orig_mod", model).forward)
     except (TypeError, ValueError):
         return None
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values()):
         return None
-    return set(signature.parameters)
+    apart = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY)
+    return [name for name, one in signature.parameters.items() if one.kind not in apart]
 
 
 def _needed(model: nn.Module) -> int:
