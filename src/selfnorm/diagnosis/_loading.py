@@ -115,8 +115,8 @@ def _current_folder() -> Iterator[None]:
 def load_data(path: Path) -> Any:
     """Read tensors or arrays from a .npy, .npz, .pt or .csv file.
 
-    An .npz gives its ``X`` and, if there is one, ``y``; otherwise all its arrays as a mapping. A
-    .pt file is read with ``weights_only``, so that it cannot run code.
+    An .npz gives its ``X`` and, if there is one, ``y``; otherwise its only array, or all its arrays
+    as a mapping to the arguments of the model's forward. A .pt file is read with ``weights_only``, so that it cannot run code.
 
     Raises
     ------
@@ -165,7 +165,8 @@ def _npz(path: Path) -> Any:
         if "X" in names:
             X = _numbers(stored["X"])
             return (X, stored["y"]) if "y" in names else X
-        return {name: _numbers(stored[name]) for name in names}
+        arrays = {name: _numbers(stored[name]) for name in names}
+        return next(iter(arrays.values())) if len(arrays) == 1 else arrays
 
 
 def _pt(path: Path) -> Any:
