@@ -116,7 +116,8 @@ def load_data(path: Path) -> Any:
     """Read tensors or arrays from a .npy, .npz, .pt or .csv file.
 
     An .npz gives its ``X`` and, if there is one, ``y``; otherwise its only array, or all its arrays
-    as a mapping to the arguments of the model's forward. A .pt file is read with ``weights_only``, so that it cannot run code.
+    as a mapping to the arguments of the model's forward. A .pt file is read with ``weights_only``,
+    so that it cannot run code.
 
     Raises
     ------
