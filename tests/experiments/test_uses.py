@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from selfnorm.experiments._random import generator_for
-from selfnorm.experiments._records import Recorder, Report
+from selfnorm.experiments._records import ExperimentResult
 from selfnorm.experiments._uses import Cell, Trial, fit, measure, run_cells
 from selfnorm.experiments._uses_report import best_arms, by_epoch, with_spread
 
@@ -57,19 +58,24 @@ def cells(*names: str, **options: Any) -> list[Cell]:
 OPTIONS = {"seed": 0, "seeds": 3, "lrs": (0.001, 0.1, 0.3), "epochs": 4}
 
 
-def run(
-    names: list[str], out: Path | None, options: dict[str, Any] = OPTIONS, **more: Any
-) -> Recorder:
-    recorder = Recorder(
+def train(
+    given: list[Cell], out: Path | None = None, choice: tuple[str, ...] = ("arms",)
+) -> ExperimentResult:
+    return run_cells(
         "test",
-        config=options,
-        environment={},
-        choice=("arms",),
-        report=None if out is None else Report(out, lambda record: "page"),
+        given,
+        OPTIONS,
+        lambda _: STEPS * 4,
+        choice=choice,
+        out=out,
+        render=lambda record: "page",
+        table_of=lambda record: ((), ()),
+        progress=None,
     )
-    with recorder:
-        run_cells(cells(*names, **more), recorder, options, None, lambda _: STEPS * 4)
-    return recorder
+
+
+def run(names: list[str], out: Path | None, **more: Any) -> ExperimentResult:
+    return train(cells(*names, **more), out)
 
 
 def test_validation_chooses_the_rate_and_the_other_seeds_use_it() -> None:
@@ -95,11 +101,7 @@ def test_arms_see_the_same_batches_and_seeds_differ() -> None:
 
         return dataclasses.replace(cell, trial=dataclasses.replace(cell.trial, batches=batches))
 
-    recorder = Recorder("test", config=OPTIONS, environment={}, choice=(), report=None)
-    with recorder:
-        both = [watched(cell) for cell in cells("a", "b")]
-        run_cells(both, recorder, OPTIONS, None, lambda _: STEPS * 4)
-    a, b = recorder.record["arms"]
+    a, b = train([watched(cell) for cell in cells("a", "b")]).record["arms"]
     assert seen["a"] == seen["b"]
     # Three rates with the first seed, then two more seeds.
     runs = [seen["a"][k : k + 4 * STEPS] for k in range(0, len(seen["a"]), 4 * STEPS)]
@@ -113,21 +115,13 @@ def test_arms_see_the_same_batches_and_seeds_differ() -> None:
 
 def test_an_interrupted_run_is_taken_over(tmp_path: Path) -> None:
     built: list[str] = []
-    recorder = Recorder(
-        "test",
-        config=OPTIONS,
-        environment={},
-        choice=("arms",),
-        report=Report(tmp_path, lambda record: "page"),
+    two = cells("a", "b", built=built)
+    broken = dataclasses.replace(
+        two[1], trial=dataclasses.replace(two[1].trial, loss=lambda *_: 1 / 0)
     )
-    with recorder:
-        two = cells("a", "b", built=built)
-        broken = dataclasses.replace(
-            two[1], trial=dataclasses.replace(two[1].trial, loss=lambda *_: 1 / 0)
-        )
-        with pytest.raises(ZeroDivisionError):
-            run_cells([two[0], broken], recorder, OPTIONS, None, lambda _: STEPS * 4)
-    first = recorder.record["arms"][0]
+    with pytest.raises(ZeroDivisionError):
+        train([two[0], broken], tmp_path)
+    (first,) = json.loads((tmp_path / "result.json").read_text())["arms"]
     built.clear()
     second = run(["a", "b"], tmp_path, built=built).record
     assert second["complete"] is True
@@ -152,10 +146,8 @@ def test_divergence_is_recorded_not_raised() -> None:
     assert result.diverged == {"epoch": 1, "step": 1}
     assert result.loss == [None, None]
     assert result.score == math.inf
-    recorder = Recorder("test", config=OPTIONS, environment={}, choice=(), report=None)
-    with recorder:
-        run_cells([Cell("x", {"arm": "x"}, (), broken)], recorder, OPTIONS, None, lambda _: 20)
-    (cell,) = recorder.record["arms"]
+    recorded = train([Cell("x", {"arm": "x"}, (), broken)], choice=())
+    (cell,) = recorded.record["arms"]
     assert cell["lr"] is None
     assert len(cell["runs"]) == 1
     assert cell["runs"][0]["test"] == {}

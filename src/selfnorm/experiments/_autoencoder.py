@@ -15,7 +15,6 @@ from selfnorm import theory
 from selfnorm.errors import DomainError
 from selfnorm.experiments._autoencoder_report import render, table_of
 from selfnorm.experiments._data import load_data
-from selfnorm.experiments._environment import environment, one_thread
 from selfnorm.experiments._options import (
     check_choice,
     check_choices,
@@ -24,7 +23,7 @@ from selfnorm.experiments._options import (
     check_positives,
 )
 from selfnorm.experiments._progress import ProgressCallback
-from selfnorm.experiments._records import ExperimentResult, Recorder, Report, digest_of
+from selfnorm.experiments._records import ExperimentResult, digest_of
 from selfnorm.experiments._stacks import Recipe, foreseen, hidden_block, linear, predicted_layer
 from selfnorm.experiments._uses import Cell, Trial, measure, run_cells
 
@@ -39,7 +38,6 @@ _RECIPES: Final = {
 AUTOENCODER_ARMS: Final = ("snn", "snn-matched", *_RECIPES)
 _DATA: Final = ("digits", "mnist")
 _PROBE_ROWS: Final = 500
-_PAGE_INTERVAL: Final = 30.0
 # Rows of MNIST taken by default: with all of them the run takes hours.
 _MNIST_ROWS: Final = 6000
 
@@ -178,18 +176,17 @@ def autoencoder(
         for arm in options["arms"]
     ]
     steps = options["epochs"] * (options["train_size"] // options["batch_size"])
-    recorder = Recorder(
+    return run_cells(
         "autoencoder",
-        config=options,
-        environment=environment() | {"threads": 1},
+        cells,
+        options,
+        lambda _: steps,
         choice=("arms", "depths"),
-        report=None if out is None else Report(out, render),
-        page_interval=_PAGE_INTERVAL,
+        out=out,
+        render=render,
+        table_of=table_of,
+        progress=progress,
     )
-    with one_thread(), recorder:
-        run_cells(cells, recorder, options, progress, lambda _: steps)
-    columns, table = table_of(recorder.record)
-    return ExperimentResult(recorder.record, columns, table, *recorder.paths)
 
 
 def _trial(arm: str, depth: int, parts: Mapping[str, Tensor], options: Mapping[str, Any]) -> Trial:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from selfnorm.errors import DomainError
@@ -12,7 +13,6 @@ from selfnorm.experiments._augment import Augmentation
 from selfnorm.experiments._bn_vs_selu_presets import MODELS, PRESETS, preset_for
 from selfnorm.experiments._bn_vs_selu_report import render, table_of
 from selfnorm.experiments._data import DATA_SETS, Dataset, load_data
-from selfnorm.experiments._environment import environment, one_thread
 from selfnorm.experiments._options import (
     check_choice,
     check_choices,
@@ -20,15 +20,15 @@ from selfnorm.experiments._options import (
     check_integers,
     check_positives,
 )
-from selfnorm.experiments._progress import ProgressCallback, ProgressState, Watch
-from selfnorm.experiments._records import ExperimentResult, Recorder, Report, digest_of
+from selfnorm.experiments._parts import Part, run_parts
+from selfnorm.experiments._progress import ProgressCallback, Watch
+from selfnorm.experiments._records import ExperimentResult, digest_of
 from selfnorm.experiments._rival_nets import Shape, build_rival, check_maps, input_var, net_named
 from selfnorm.experiments._selection import Parts, Protocol, memory_of, parts_of, train_selected
 
 __all__ = ["IMAGE_ARMS", "bn_vs_selu"]
 
 IMAGE_ARMS: Final = ("selu", "selu-matched", "ws-selu", "elu", "relu-bn", "relu-ln", "relu")
-_PAGE_INTERVAL: Final = 30.0
 # Shift of the crops as a share of the image: 4 of 32 pixels, as is usual for CIFAR-10.
 _CROP_SHARE: Final = 8
 
@@ -214,36 +214,30 @@ def bn_vs_selu(
         for depth in options["depths"]:
             check_maps(_shape(rows, depth, options))
     cells = list(_cells(options))
-    recorder = Recorder(
+    parts = []
+    for cell in cells:
+        protocol = _protocol(cell, options)
+        steps = protocol.steps(options["train_size"])
+        run = partial(_run_cell, cell, rows, options, protocol)
+        parts.append(Part(cell.name, run, protocol.epochs, steps))
+    return run_parts(
         "bn-vs-selu",
+        parts,
         config=options,
-        environment=environment() | {"threads": 1},
         choice=("arms", "depths"),
-        report=None if out is None else Report(out, render),
-        page_interval=_PAGE_INTERVAL,
+        out=out,
+        render=render,
+        table_of=table_of,
+        progress=progress,
+        last=_last,
+        diverged=lambda done: bool(done["diverged"]),
     )
-    with one_thread(), recorder:
-        for index, cell in enumerate(cells):
-            protocol = _protocol(cell, options)
-            watch = Watch(
-                progress,
-                arm=cell.name,
-                index=index,
-                arms=len(cells),
-                seed=options["seed"],
-                epochs=protocol.epochs,
-                total=protocol.steps(options["train_size"]),
-            )
-            done = recorder.previous(cell.name)
-            state: ProgressState = "resumed"
-            if done is None:
-                done = _run_cell(cell, rows, options, protocol, watch)
-                state = "diverged" if done["diverged"] else "finished"
-            loss, accuracy = (done[key][-1] if done[key] else None for key in ("loss", "accuracy"))
-            watch.end(loss, accuracy, state)
-            recorder.add(done, last=index == len(cells) - 1)
-    columns, table = table_of(recorder.record)
-    return ExperimentResult(recorder.record, columns, table, *recorder.paths)
+
+
+def _last(done: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Return the last loss and accuracy; a net that cannot train has none."""
+    loss, accuracy = (done[key][-1] if done[key] else None for key in ("loss", "accuracy"))
+    return loss, accuracy
 
 
 def _first(
@@ -333,7 +327,6 @@ def _run_cell(
         return Augmentation(rows.shape, padding, options["data"] == "cifar10", generator)
 
     record: dict[str, Any] = {
-        "name": cell.name,
         "arm": cell.arm,
         "depth": cell.depth,
         "batch_size": cell.batch_size,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -20,24 +21,23 @@ from selfnorm.experiments._claims_variants import (
     predicted_var,
 )
 from selfnorm.experiments._data import DATA_SETS, Dataset, load_data
-from selfnorm.experiments._environment import environment, one_thread
 from selfnorm.experiments._options import (
     check_choice,
     check_choices,
     check_integer,
     check_positives,
 )
+from selfnorm.experiments._parts import Part, run_parts
 from selfnorm.experiments._probe import PROBE_ROWS, measure_layers
-from selfnorm.experiments._progress import ProgressCallback, ProgressState, Watch
+from selfnorm.experiments._progress import ProgressCallback, Watch
 from selfnorm.experiments._random import generator_for
-from selfnorm.experiments._records import ExperimentResult, Recorder, Report, digest_of
+from selfnorm.experiments._records import ExperimentResult, digest_of
 from selfnorm.experiments._selection import Parts, Protocol, parts_of, train_selected
 from selfnorm.experiments._training import MOMENTUM
 
 __all__ = ["CLAIM_NAMES", "claims"]
 
 CLAIM_NAMES: Final = tuple(CLAIMS)
-_PAGE_INTERVAL: Final = 30.0
 # A unit counts as dead whose output varies over the training rows by less than this share of the
 # root mean square of its layer: it tells the rows apart no more.
 _DEAD: Final = 1e-4
@@ -162,36 +162,25 @@ def claims(
             f"for validation, however: batch_size={batch_size}"
         )
     variants = [one for one in VARIANTS if one.claim in chosen]
-    recorder = Recorder(
+    parts = []
+    for variant in variants:
+        name = f"{variant.claim}: {variant.name}"
+        protocol = _protocol(variant, options)
+        steps = protocol.steps(options["train_size"])
+        run = partial(_run_variant, variant, rows, options, protocol)
+        parts.append(Part(name, run, options["epochs"], steps))
+    return run_parts(
         "claims",
+        parts,
         config=options,
-        environment=environment() | {"threads": 1},
         choice=("names",),
-        report=None if out is None else Report(out, render),
-        page_interval=_PAGE_INTERVAL,
+        out=out,
+        render=render,
+        table_of=table_of,
+        progress=progress,
+        last=lambda done: (done["loss"][-1], done["accuracy"][-1]),
+        diverged=lambda done: bool(done["diverged"]),
     )
-    with one_thread(), recorder:
-        for index, variant in enumerate(variants):
-            name = f"{variant.claim}: {variant.name}"
-            protocol = _protocol(variant, options)
-            watch = Watch(
-                progress,
-                arm=name,
-                index=index,
-                arms=len(variants),
-                seed=options["seed"],
-                epochs=options["epochs"],
-                total=protocol.steps(options["train_size"]),
-            )
-            done = recorder.previous(name)
-            state: ProgressState = "resumed"
-            if done is None:
-                done = {"name": name, **_run_variant(variant, rows, options, protocol, watch)}
-                state = "diverged" if done["diverged"] else "finished"
-            watch.end(done["loss"][-1], done["accuracy"][-1], state)
-            recorder.add(done, last=index == len(variants) - 1)
-    columns, table = table_of(recorder.record)
-    return ExperimentResult(recorder.record, columns, table, *recorder.paths)
 
 
 def _protocol(variant: Variant, options: Mapping[str, Any]) -> Protocol:

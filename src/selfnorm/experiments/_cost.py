@@ -6,6 +6,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Literal
 
 import torch
@@ -14,12 +15,12 @@ from torch import nn
 from selfnorm.errors import DomainError
 from selfnorm.experiments._cost_nets import COST_NETS, build_costed
 from selfnorm.experiments._cost_report import render, table_of
-from selfnorm.experiments._environment import environment, one_thread
 from selfnorm.experiments._memory import peak_bytes, saved_bytes
 from selfnorm.experiments._options import check_choices, check_integer, check_integers
+from selfnorm.experiments._parts import Part, run_parts
 from selfnorm.experiments._progress import ProgressCallback, Watch
 from selfnorm.experiments._random import generator_for
-from selfnorm.experiments._records import ExperimentResult, Recorder, Report
+from selfnorm.experiments._records import ExperimentResult
 from selfnorm.experiments._rival_nets import Shape, check_maps
 from selfnorm.experiments._turns import quartiles, times_in_turns
 
@@ -32,7 +33,6 @@ _CHANNELS: Final = 3
 _STAGES: Final = 2
 _LEAST_SECONDS: Final = 0.01
 _RATE: Final = 1e-6
-_PAGE_INTERVAL: Final = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,33 +150,20 @@ def cost(
     for size in sizes:
         if size.model == "cnn":
             check_maps(_shape(size, options))
-    recorder = Recorder(
+    return run_parts(
         "cost",
+        [
+            Part(size.name, partial(_run_size, size, options), 1, 2 * options["rounds"])
+            for size in sizes
+        ],
         config=options,
-        environment=environment() | {"threads": 1},
         choice=("models", "depths", "widths", "channels"),
-        report=None if out is None else Report(out, render),
-        page_interval=_PAGE_INTERVAL,
+        out=out,
+        render=render,
+        table_of=table_of,
+        progress=progress,
+        last=lambda done: (None, None),
     )
-    with one_thread(), recorder:
-        for index, size in enumerate(sizes):
-            watch = Watch(
-                progress,
-                arm=size.name,
-                index=index,
-                arms=len(sizes),
-                seed=options["seed"],
-                epochs=1,
-                total=2 * options["rounds"],
-            )
-            done = recorder.previous(size.name)
-            resumed = done is not None
-            if done is None:
-                done = _run_size(size, options, watch)
-            watch.end(None, None, "resumed" if resumed else "finished")
-            recorder.add(done, last=index == len(sizes) - 1)
-    columns, table = table_of(recorder.record)
-    return ExperimentResult(recorder.record, columns, table, *recorder.paths)
 
 
 def _check_rate(value: object) -> float:
@@ -230,7 +217,6 @@ def _run_size(size: _Size, options: Mapping[str, Any], watch: Watch) -> dict[str
     with torch.no_grad():
         forwards = times_in_turns({name: _forward(net, X) for name, net in nets.items()}, **timing)
     return {
-        "name": size.name,
         "model": size.model,
         "depth": size.depth,
         "width": size.width,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +14,6 @@ from torch import nn
 from selfnorm.errors import DomainError
 from selfnorm.experiments._data import DATA_SETS, Dataset, load_data
 from selfnorm.experiments._depth_report import render, table_of
-from selfnorm.experiments._environment import environment, one_thread
 from selfnorm.experiments._options import (
     check_choice,
     check_choices,
@@ -21,10 +21,11 @@ from selfnorm.experiments._options import (
     check_integers,
     check_positives,
 )
+from selfnorm.experiments._parts import Part, run_parts
 from selfnorm.experiments._probe import measure_layers
-from selfnorm.experiments._progress import ProgressCallback, ProgressState, Watch
+from selfnorm.experiments._progress import ProgressCallback, Watch
 from selfnorm.experiments._random import generator_for
-from selfnorm.experiments._records import ExperimentResult, Recorder, Report, digest_of
+from selfnorm.experiments._records import ExperimentResult, digest_of
 from selfnorm.experiments._rival_nets import Shape, build_rival, input_var, net_named
 from selfnorm.experiments._selection import Protocol, parts_of, train_selected
 from selfnorm.experiments._training import MOMENTUM
@@ -32,7 +33,6 @@ from selfnorm.experiments._training import MOMENTUM
 __all__ = ["DEPTH_ARMS", "depth"]
 
 DEPTH_ARMS: Final = ("selu", "selu-matched", "bidirectional", "tailored", "relu", "relu-bn")
-_PAGE_INTERVAL: Final = 60.0
 # Layers whose moments are stored: enough for a line, whatever the depth.
 _SHOWN_LAYERS: Final = 60
 
@@ -175,35 +175,24 @@ def depth(
         schedule="cosine",
     )
     nets = [(count, arm) for count in options["depths"] for arm in options["arms"]]
-    recorder = Recorder(
+    steps = protocol.steps(options["train_size"])
+    parts = []
+    for count, arm in nets:
+        name = f"{arm}, {count} layer{'s' if count > 1 else ''}"
+        run = partial(_run_net, arm, count, rows, options, protocol)
+        parts.append(Part(name, run, options["epochs"], steps))
+    return run_parts(
         "depth",
+        parts,
         config=options,
-        environment=environment() | {"threads": 1},
         choice=("arms", "depths"),
-        report=None if out is None else Report(out, render),
-        page_interval=_PAGE_INTERVAL,
+        out=out,
+        render=render,
+        table_of=table_of,
+        progress=progress,
+        last=lambda done: (done["loss"][-1], done["accuracy"][-1]),
+        diverged=lambda done: bool(done["diverged"]),
     )
-    with one_thread(), recorder:
-        for index, (count, arm) in enumerate(nets):
-            name = f"{arm}, {count} layer{'s' if count > 1 else ''}"
-            watch = Watch(
-                progress,
-                arm=name,
-                index=index,
-                arms=len(nets),
-                seed=options["seed"],
-                epochs=options["epochs"],
-                total=protocol.steps(options["train_size"]),
-            )
-            done = recorder.previous(name)
-            state: ProgressState = "resumed"
-            if done is None:
-                done = {"name": name, **_run_net(arm, count, rows, options, protocol, watch)}
-                state = "diverged" if done["diverged"] else "finished"
-            watch.end(done["loss"][-1], done["accuracy"][-1], state)
-            recorder.add(done, last=index == len(nets) - 1)
-    columns, table = table_of(recorder.record)
-    return ExperimentResult(recorder.record, columns, table, *recorder.paths)
 
 
 def _run_net(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -12,14 +13,14 @@ from torch import nn
 
 from selfnorm import diagnosis
 from selfnorm import nn as snn
-from selfnorm.experiments._environment import environment, one_thread
 from selfnorm.experiments._faults_nets import FAULTS, Case
 from selfnorm.experiments._faults_public import PUBLIC
 from selfnorm.experiments._faults_report import render, table_of
 from selfnorm.experiments._options import check_choices, check_integer, check_positive
-from selfnorm.experiments._progress import ProgressCallback, ProgressState, Watch
+from selfnorm.experiments._parts import Part, run_parts
+from selfnorm.experiments._progress import ProgressCallback, Watch
 from selfnorm.experiments._random import generator_for
-from selfnorm.experiments._records import ExperimentResult, Recorder, Report
+from selfnorm.experiments._records import ExperimentResult
 from selfnorm.experiments._tasks import TASKS, Task, fit
 
 __all__ = ["CASES", "faults"]
@@ -100,33 +101,24 @@ def faults(
         "seeds": check_integer("seeds", seeds),
         "arms": chosen,
     }
-    recorder = Recorder(
+    tasks = {kind: TASKS[kind]() for kind in dict.fromkeys(CASES[name].task for name in chosen)}
+    parts = []
+    for name in chosen:
+        case = CASES[name]
+        task, count = tasks[case.task], max(1, round(epochs * case.epochs))
+        steps = 2 * seeds * count * (len(task.train[0]) // batch_size)
+        parts.append(Part(name, partial(_run, case, task, config, count), count, steps))
+    return run_parts(
         "faults",
+        parts,
         config=config,
-        environment=environment() | {"threads": 1},
         choice=("arms",),
-        report=None if out is None else Report(out, render),
+        out=out,
+        render=render,
+        table_of=table_of,
+        progress=progress,
+        last=lambda done: (None, done["mended"]["score_by_seed"][-1][-1]),
     )
-    tasks: dict[str, Task] = {}
-    with one_thread(), recorder:
-        for index, name in enumerate(chosen):
-            case = CASES[name]
-            if case.task not in tasks:
-                tasks[case.task] = TASKS[case.task]()
-            task = tasks[case.task]
-            count = max(1, round(epochs * case.epochs))
-            watch = Watch(
-                progress, arm=name, index=index, arms=len(chosen), seed=seed, epochs=count,
-                total=2 * seeds * count * (len(task.train[0]) // batch_size),
-            )  # fmt: skip
-            done = recorder.previous(name)
-            state: ProgressState = "resumed"
-            if done is None:
-                done, state = _run(case, task, config, count, watch), "finished"
-            watch.end(None, done["mended"]["score_by_seed"][-1][-1], state)
-            recorder.add(done, last=index == len(chosen) - 1)
-    columns, table = table_of(recorder.record)
-    return ExperimentResult(recorder.record, columns, table, *recorder.paths)
 
 
 def _run(
@@ -168,7 +160,6 @@ def _run(
     for half in halves:
         halves[half] |= {"score_by_seed": scores[half], "loss_by_seed": losses[half]}
     return {
-        "name": case.name,
         "what": case.what,
         "public": case.name in PUBLIC,
         "task": task.name,

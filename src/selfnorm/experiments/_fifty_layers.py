@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +14,6 @@ from torch.nn import Sequential
 from selfnorm.errors import DomainError
 from selfnorm.experiments._arms import ARMS, Arm, arm_named, inputs_of, plan_of
 from selfnorm.experiments._data import DATA_SETS, Dataset, load_data
-from selfnorm.experiments._environment import environment, one_thread
 from selfnorm.experiments._fifty_layers_report import render, table_of
 from selfnorm.experiments._nets import DEFAULT_INITS, NetPlan, build_net, predict_net
 from selfnorm.experiments._options import (
@@ -22,10 +22,11 @@ from selfnorm.experiments._options import (
     check_integer,
     check_positive,
 )
+from selfnorm.experiments._parts import Part, run_parts
 from selfnorm.experiments._probe import PROBE_ROWS, measure_layers
-from selfnorm.experiments._progress import ProgressCallback, ProgressState, Watch
+from selfnorm.experiments._progress import ProgressCallback, Watch
 from selfnorm.experiments._random import generator_for
-from selfnorm.experiments._records import ExperimentResult, Recorder, Report, digest_of
+from selfnorm.experiments._records import ExperimentResult, digest_of
 from selfnorm.experiments._together import train_together
 from selfnorm.experiments._training import MOMENTUM, History, Rows, as_rows, train
 
@@ -196,35 +197,27 @@ def fifty_layers(
         "chance": rows.chance,
         "probe_rows": min(PROBE_ROWS, len(rows.X_train)),
     }
-    report = None if out is None else Report(out, render)
-    recorder = Recorder(
-        "fifty-layers",
-        config=options,
-        environment=environment() | {"threads": 1},
-        choice=("arms",),
-        report=report,
-    )
     steps = options["epochs"] * -(-len(rows.X_train) // options["batch_size"])
-    with one_thread(), recorder:
-        for index, name in enumerate(chosen):
-            watch = Watch(
-                progress,
-                arm=name,
-                index=index,
-                arms=len(chosen),
-                seed=options["seed"],
-                epochs=options["epochs"],
-                total=steps * options["seeds"],
+    return run_parts(
+        "fifty-layers",
+        [
+            Part(
+                name,
+                partial(_run_arm, arm_named(name), rows, options),
+                options["epochs"],
+                steps * options["seeds"],
             )
-            done = recorder.previous(name)
-            state: ProgressState = "resumed"
-            if done is None:
-                done = _run_arm(arm_named(name), rows, options, watch)
-                state = "diverged" if done["diverged"] else "finished"
-            watch.end(done["loss"][-1], done["accuracy"][-1], state)
-            recorder.add(done, last=index == len(chosen) - 1)
-    columns, table = table_of(recorder.record)
-    return ExperimentResult(recorder.record, columns, table, *recorder.paths)
+            for name in chosen
+        ],
+        config=options,
+        choice=("arms",),
+        out=out,
+        render=render,
+        table_of=table_of,
+        progress=progress,
+        last=lambda done: (done["loss"][-1], done["accuracy"][-1]),
+        diverged=lambda done: bool(done["diverged"]),
+    )
 
 
 def _run_arm(arm: Arm, rows: Dataset, options: Mapping[str, Any], watch: Watch) -> dict[str, Any]:
@@ -246,7 +239,6 @@ def _run_arm(arm: Arm, rows: Dataset, options: Mapping[str, Any], watch: Watch) 
     layers_trained = measure_layers(models[0], train_rows)
     predicted = predict_net(plan, float(np.square(data.X_train, dtype=np.float64).mean()))
     return {
-        "name": arm.name,
         "inputs": arm.inputs,
         "activation": arm.activation,
         "init": plan.hidden_init,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from selfnorm import theory
 from selfnorm.errors import DomainError
 from selfnorm.experiments._data import DATA_SETS, Dataset, load_data
-from selfnorm.experiments._environment import environment, one_thread
 from selfnorm.experiments._fixed_point_report import render, table_of
 from selfnorm.experiments._nets import NetPlan, build_net
 from selfnorm.experiments._options import (
@@ -20,9 +20,10 @@ from selfnorm.experiments._options import (
     check_integers,
     check_positives,
 )
-from selfnorm.experiments._progress import ProgressCallback, ProgressState, Watch
+from selfnorm.experiments._parts import Part, run_parts
+from selfnorm.experiments._progress import ProgressCallback, Watch
 from selfnorm.experiments._random import generator_for
-from selfnorm.experiments._records import ExperimentResult, Recorder, Report, digest_of
+from selfnorm.experiments._records import ExperimentResult, digest_of
 from selfnorm.experiments._together import train_together
 from selfnorm.experiments._training import MOMENTUM, accuracy_of, as_rows
 
@@ -179,33 +180,26 @@ def fixed_point(
     }
     cells = list(_cells(options))
     steps = options["epochs"] * -(-options["train_size"] // options["batch_size"])
-    recorder = Recorder(
+    return run_parts(
         "fixed-point",
-        config=options,
-        environment=environment() | {"threads": 1},
-        choice=("variances", "depths", "weights"),
-        report=None if out is None else Report(out, render),
-    )
-    with one_thread(), recorder:
-        for index, cell in enumerate(cells):
-            watch = Watch(
-                progress,
-                arm=cell.name,
-                index=index,
-                arms=len(cells),
-                seed=options["seed"],
-                epochs=options["epochs"],
-                total=steps * len(options["lrs"]),
+        [
+            Part(
+                cell.name,
+                partial(_run_cell, cell, rows, options),
+                options["epochs"],
+                steps * len(options["lrs"]),
             )
-            done = recorder.previous(cell.name)
-            state: ProgressState = "resumed"
-            if done is None:
-                done = _run_cell(cell, rows, options, watch)
-                state = "diverged" if done["test_accuracy"] is None else "finished"
-            watch.end(done["loss"][-1], done["accuracy"][-1], state)
-            recorder.add(done, last=index == len(cells) - 1)
-    columns, table = table_of(recorder.record)
-    return ExperimentResult(recorder.record, columns, table, *recorder.paths)
+            for cell in cells
+        ],
+        config=options,
+        choice=("variances", "depths", "weights"),
+        out=out,
+        render=render,
+        table_of=table_of,
+        progress=progress,
+        last=lambda done: (done["loss"][-1], done["accuracy"][-1]),
+        diverged=lambda done: done["test_accuracy"] is None,
+    )
 
 
 def _cells(options: Mapping[str, Any]) -> Iterator[_Cell]:
@@ -267,7 +261,6 @@ def _run_cell(
     ]
     best = max(candidates, key=_last_accuracy)
     return {
-        "name": cell.name,
         "weights": cell.weights,
         "depth": cell.depth,
         "var": cell.var,

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from selfnorm import theory
 from selfnorm.errors import DomainError
-from selfnorm.experiments._environment import environment, one_thread
 from selfnorm.experiments._generative_data import (
     GENERATIVE_DATA,
     load_rows,
@@ -30,7 +29,7 @@ from selfnorm.experiments._options import (
 )
 from selfnorm.experiments._progress import ProgressCallback
 from selfnorm.experiments._random import generator_for
-from selfnorm.experiments._records import ExperimentResult, Recorder, Report
+from selfnorm.experiments._records import ExperimentResult
 from selfnorm.experiments._stacks import Recipe, hidden_block, linear, predicted_layer
 from selfnorm.experiments._uses import Cell, Trial, measure, moments_of, run_cells
 
@@ -48,7 +47,6 @@ _QUANTILES: Final = 10
 _SHOWN_POINTS: Final = 300
 _SHOWN_IMAGES: Final = 8
 _EPOCHS: Final = {"moons": 15, "circles": 15, "digits": 120}
-_PAGE_INTERVAL: Final = 30.0
 
 
 def generative(
@@ -177,18 +175,17 @@ def generative(
         for arm in options["arms"]
     ]
     steps = options["epochs"] * (options["train_size"] // options["batch_size"])
-    recorder = Recorder(
+    return run_cells(
         "generative",
-        config=options,
-        environment=environment() | {"threads": 1},
+        cells,
+        options,
+        lambda _: steps,
         choice=("arms", "depths"),
-        report=None if out is None else Report(out, render),
-        page_interval=_PAGE_INTERVAL,
+        out=out,
+        render=render,
+        table_of=table_of,
+        progress=progress,
     )
-    with one_thread(), recorder:
-        run_cells(cells, recorder, options, progress, lambda _: steps)
-    columns, table = table_of(recorder.record)
-    return ExperimentResult(recorder.record, columns, table, *recorder.paths)
 
 
 class _PlainField(nn.Module):

@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from selfnorm.experiments._environment import environment, one_thread
 from selfnorm.experiments._options import (
     check_choices,
     check_integer,
@@ -14,7 +13,7 @@ from selfnorm.experiments._options import (
     check_positives,
 )
 from selfnorm.experiments._progress import ProgressCallback
-from selfnorm.experiments._records import ExperimentResult, Recorder, Report
+from selfnorm.experiments._records import ExperimentResult
 from selfnorm.experiments._recurrent_nets import (
     RECURRENT_ARMS,
     build_net,
@@ -27,7 +26,6 @@ from selfnorm.experiments._uses import Cell, Trial, run_cells
 
 __all__ = ["recurrent"]
 
-_PAGE_INTERVAL: Final = 30.0
 # ELU behaves as SELU does here.
 _DEFAULT_ARMS: Final = tuple(arm for arm in RECURRENT_ARMS if arm != "elu")
 
@@ -147,27 +145,23 @@ def recurrent(
         for task in made
         for arm in options["arms"]
     ]
-    recorder = Recorder(
-        "recurrent",
-        config=options,
-        environment=environment() | {"threads": 1},
-        choice=("arms", "tasks", "lengths", "tasks_done"),
-        report=None if out is None else Report(out, render),
-        page_interval=_PAGE_INTERVAL,
-    )
     by_key = {(task.name, task.length): task for task in made}
-    with one_thread(), recorder:
-        run_cells(
-            cells,
-            recorder,
-            options,
-            progress,
-            lambda cell: (
-                options["epochs"] * by_key[cell.about["task"], cell.about["length"]].steps_per_epoch
-            ),
-        )
-    columns, table = table_of(recorder.record)
-    return ExperimentResult(recorder.record, columns, table, *recorder.paths)
+
+    def steps(cell: Cell) -> int:
+        task = by_key[cell.about["task"], cell.about["length"]]
+        return int(options["epochs"] * task.steps_per_epoch)
+
+    return run_cells(
+        "recurrent",
+        cells,
+        options,
+        steps,
+        choice=("arms", "tasks", "lengths", "tasks_done"),
+        out=out,
+        render=render,
+        table_of=table_of,
+        progress=progress,
+    )
 
 
 def _trial(arm: str, task: Task, options: Mapping[str, Any]) -> Trial:

@@ -6,14 +6,16 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from selfnorm.experiments._progress import ProgressCallback, ProgressState, Watch
+from selfnorm.experiments._parts import Part, run_parts
+from selfnorm.experiments._progress import Watch
 from selfnorm.experiments._random import generator_for
-from selfnorm.experiments._records import Recorder
+from selfnorm.experiments._records import ExperimentResult
 
 __all__ = ["Cell", "Fit", "Trial", "fit", "measure", "moments_of", "run_cells"]
 
@@ -151,34 +153,35 @@ def fit(
 
 
 def run_cells(
+    experiment: str,
     cells: Sequence[Cell],
-    recorder: Recorder,
     options: Mapping[str, Any],
-    progress: ProgressCallback | None,
     steps: Callable[[Cell], int],
-) -> None:
+    **how: Any,
+) -> ExperimentResult:
     """Train all cells that no interrupted run had finished, and record them.
 
     Each cell tries all learning rates with the first seed; the best by validation is kept, and
-    the other seeds use it.
+    the other seeds use it. ``steps`` says how many a net of the cell takes; ``how`` is handed on
+    to `run_parts`.
     """
-    for index, cell in enumerate(cells):
-        watch = Watch(
-            progress,
-            arm=cell.name,
-            index=index,
-            arms=len(cells),
-            seed=options["seed"],
-            epochs=options["epochs"],
-            total=steps(cell) * (len(options["lrs"]) + options["seeds"] - 1),
-        )
-        done = recorder.previous(cell.name)
-        state: ProgressState = "resumed"
-        if done is None:
-            done = _run_cell(cell, options, steps(cell), watch)
-            state = "diverged" if done["lr"] is None else "finished"
-        watch.end(done["runs"][0]["loss"][-1], None, state)
-        recorder.add(done, last=index == len(cells) - 1)
+    nets = len(options["lrs"]) + options["seeds"] - 1
+    return run_parts(
+        experiment,
+        [
+            Part(
+                cell.name,
+                partial(_run_cell, cell, options, steps(cell)),
+                options["epochs"],
+                steps(cell) * nets,
+            )
+            for cell in cells
+        ],
+        config=options,
+        last=lambda done: (done["runs"][0]["loss"][-1], None),
+        diverged=lambda done: done["lr"] is None,
+        **how,
+    )
 
 
 def _run_cell(cell: Cell, options: Mapping[str, Any], steps: int, watch: Watch) -> dict[str, Any]:
@@ -214,7 +217,6 @@ def _run_cell(cell: Cell, options: Mapping[str, Any], steps: int, watch: Watch) 
             model, result = run(seed, lr)
             runs.append(_run_record(seed, result, model, trial))
     return {
-        "name": cell.name,
         **cell.about,
         "parameters": sum(p.numel() for p in fresh.parameters()),
         "lr": None if best.diverged else lr,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Literal
 
 import torch
@@ -13,11 +14,11 @@ from torch import nn
 from selfnorm import init, theory
 from selfnorm import nn as snn
 from selfnorm.diagnosis import Monitor
-from selfnorm.experiments._environment import environment, one_thread
 from selfnorm.experiments._options import check_choices, check_integer, check_positive
-from selfnorm.experiments._progress import ProgressCallback, ProgressState, Watch
+from selfnorm.experiments._parts import Part, run_parts
+from selfnorm.experiments._progress import ProgressCallback, Watch
 from selfnorm.experiments._random import generator_for
-from selfnorm.experiments._records import ExperimentResult, Recorder, Report
+from selfnorm.experiments._records import ExperimentResult
 from selfnorm.experiments._tasks import TASKS, Task, fit
 from selfnorm.experiments._weight_decay_report import render, table_of
 
@@ -146,29 +147,22 @@ def weight_decay(
         "arms": chosen,
         "pull": _PULL,
     }
-    recorder = Recorder(
-        "weight-decay",
-        config=config,
-        environment=environment() | {"threads": 1},
-        choice=("arms",),
-        report=None if out is None else Report(out, render),
-    )
     task = TASKS["digits"]()
     steps = epochs * (len(task.train[0]) // batch_size)
-    with one_thread(), recorder:
-        for index, name in enumerate(chosen):
-            watch = Watch(
-                progress, arm=name, index=index, arms=len(chosen), seed=seed, epochs=epochs,
-                total=steps * seeds,
-            )  # fmt: skip
-            done = recorder.previous(name)
-            state: ProgressState = "resumed"
-            if done is None:
-                done, state = _run(DECAY_ARMS[name], task, config, watch), "finished"
-            watch.end(done["loss_by_seed"][-1][-1], done["accuracy_by_seed"][-1][-1], state)
-            recorder.add(done, last=index == len(chosen) - 1)
-    columns, table = table_of(recorder.record)
-    return ExperimentResult(recorder.record, columns, table, *recorder.paths)
+    return run_parts(
+        "weight-decay",
+        [
+            Part(name, partial(_run, DECAY_ARMS[name], task, config), epochs, steps * seeds)
+            for name in chosen
+        ],
+        config=config,
+        choice=("arms",),
+        out=out,
+        render=render,
+        table_of=table_of,
+        progress=progress,
+        last=lambda done: (done["loss_by_seed"][-1][-1], done["accuracy_by_seed"][-1][-1]),
+    )
 
 
 def _run(arm: DecayArm, task: Task, config: Mapping[str, Any], watch: Watch) -> dict[str, Any]:
@@ -179,7 +173,6 @@ def _run(arm: DecayArm, task: Task, config: Mapping[str, Any], watch: Watch) -> 
     epochs = range(config["epochs"])
     first = runs[0]["layers"]
     return {
-        "name": arm.name,
         **dataclasses.asdict(arm),
         "accuracy_by_seed": [run["accuracy"] for run in runs],
         "loss_by_seed": [run["loss"] for run in runs],
