@@ -44,9 +44,11 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     activation : {"selu", "elu", "relu", "leaky_relu"}
         Activation of the hidden units. Others than SELU have ordinary dropout.
     fixed_point : "auto", (float, float) or "depth-matched"
-        Mean and variance that SELU layers keep; see :class:`selfnorm.nn.SNN`.
+        Mean and variance that SELU layers keep; see :class:`selfnorm.nn.SNN`. Auto: (0, 1), from 16
+        hidden layers on depth-matched.
     dropout : "auto" or float
-        Probability of dropping a hidden unit in training, in [0, 1).
+        Probability of dropping a hidden unit in training, in [0, 1). Auto: where SELU layers are 16
+        or more, or keep a variance below 1, at most the rate at which gradients keep their size.
     n_members : "auto" or int
         Networks in the ensemble, at least 1.
     solver : {"adamw", "sgd"}
