@@ -11,16 +11,11 @@ from sklearn.base import ClassifierMixin
 from selfnorm import train
 from selfnorm.errors import DataError, DomainError
 from selfnorm.tabular._calibration import fit_temperature
+from selfnorm.tabular._class_predictions import ClassPredictions
 from selfnorm.tabular._engine import Job
-from selfnorm.tabular._estimator import Estimator
 from selfnorm.tabular._held_out import cross_fitted, wants_cross_fit
 from selfnorm.tabular._labels import class_factors, labels_of, numbers_of
 from selfnorm.tabular._offsets import fit_scale_and_offsets
-from selfnorm.tabular._probabilities import (
-    log_probabilities,
-    mutual_information,
-    probabilities,
-)
 from selfnorm.tabular._rows import Rows
 
 __all__ = ["SNNClassifier"]
@@ -28,7 +23,7 @@ __all__ = ["SNNClassifier"]
 Array = NDArray[Any]
 
 
-class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
+class SNNClassifier(ClassifierMixin, ClassPredictions):  # type: ignore[misc]
     r"""Classify rows of a table with an ensemble of self-normalizing networks.
 
     Give it the table as it is: numbers of any scale, missing values, categories, texts. Several
@@ -175,11 +170,6 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     >>> model.predict_proba(X[:2]).shape
     (2, 3)
     """
-
-    classes_: Array
-    temperature_: float
-    logit_offsets_: Array
-    out_activation_: str
 
     def __init__(
         self,
@@ -359,124 +349,6 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         scale, offsets = fit_scale_and_offsets(logits, y, weights)
         self.temperature_ = 1.0 / scale
         self.logit_offsets_ = offsets[1:] - offsets[0] if self.n_outputs_ == 1 else offsets
-
-    # ---- predictions -------------------------------------------------------------------------
-
-    def _scaling(self) -> tuple[Array, Array]:
-        return np.full(self.n_outputs_, 1.0 / self.temperature_), self.logit_offsets_
-
-    def _logits(self, X: Any) -> Array:
-        """Return calibrated logits (n, outputs)."""
-        logits: Array = self._outputs(X).mean(0) / self.temperature_ + self.logit_offsets_
-        return logits
-
-    def decision_function(self, X: Any) -> Array:
-        """Return the calibrated logits.
-
-        Parameters
-        ----------
-        X : table of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        numpy.ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Mean logits of the members, divided by ``temperature_``, plus ``logit_offsets_``; for
-            two classes the log odds of the second.
-        """
-        logits = self._logits(X)
-        return logits[:, 0] if self.n_outputs_ == 1 else logits
-
-    def predict_proba(self, X: Any) -> Array:
-        """Return probabilities.
-
-        Parameters
-        ----------
-        X : table of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        numpy.ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
-            Of the classes, in the order of ``classes_``; for an indicator y of each label.
-        """
-        return probabilities(self._logits(X), self.out_activation_)
-
-    def predict_log_proba(self, X: Any) -> Array:
-        """Return logarithms of the probabilities, exact where a probability is tiny.
-
-        Parameters
-        ----------
-        X : table of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        numpy.ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
-            In nats.
-        """
-        return log_probabilities(self._logits(X), self.out_activation_)
-
-    def predict(self, X: Any) -> Array:
-        """Return the most probable class of each row.
-
-        Parameters
-        ----------
-        X : table of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        numpy.ndarray of shape (n_samples,) or (n_samples, n_labels)
-            Classes; for an indicator y 1 for each label whose probability is above one half.
-        """
-        logits = self._logits(X)
-        if self.out_activation_ == "softmax":
-            return np.asarray(self.classes_[logits.argmax(1)])
-        positive = (logits > 0.0).astype(np.intp)
-        return np.asarray(self.classes_[positive[:, 0]]) if self.n_outputs_ == 1 else positive
-
-    def predict_members(self, X: Any) -> Array:
-        """Return each member's own probabilities, with the same temperature and offsets.
-
-        Parameters
-        ----------
-        X : table of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        numpy.ndarray of shape (n_members, n_samples, n_classes or n_labels)
-            The probabilities.
-        """
-        logits = self._outputs(X) / self.temperature_ + self.logit_offsets_
-        return probabilities(logits, self.out_activation_)
-
-    def mutual_information(self, X: Any) -> Array:
-        r"""Return how much the members disagree about each row.
-
-        .. math:: H\Big(\frac{1}{K} \sum_k p_k\Big) - \frac{1}{K} \sum_k H(p_k)
-
-        the part of the entropy H that is due to the choice of network: large where more data would
-        help, zero where all members say the same, however unsure they are.
-
-        Parameters
-        ----------
-        X : table of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        numpy.ndarray of shape (n_samples,) or (n_samples, n_labels)
-            In nats, from 0 to log(n_classes), for labels from 0 to log(2) each.
-
-        References
-        ----------
-        Houlsby, Huszár, Ghahramani, Lengyel, "Bayesian Active Learning for Classification and
-        Preference Learning" (2011), arXiv:1112.5745.
-        """
-        labels = self.out_activation_ == "logistic" and self.n_outputs_ > 1
-        return mutual_information(self.predict_members(X), labels=labels)
 
     def __sklearn_tags__(self) -> Any:
         """Say what targets are welcome."""
