@@ -20,7 +20,9 @@ def plan(depth: int, **parameters: Any) -> Plan:
 
 def gradient_growth(plan: Plan) -> float:
     """Return the growth of squared gradients through one layer of SELU and alpha dropout."""
-    mean, var = plan.architecture.fixed_point
+    point = plan.architecture.fixed_point
+    assert not isinstance(point, str)
+    mean, var = point
     selu = theory.solve(mean, var)
     step = 24.0 * math.sqrt(var) / 40_000
     z = step * (np.arange(40_000) - 19_999.5)  # the kink between two of them

@@ -199,7 +199,8 @@ def _bearable_rate(architecture: train.Architecture) -> float:
     keeps mean m and variance v and saturates at s, and the SELU by its chi: the product is 1 at
     p = (chi - 1) v / (s - m)². The standard SELU in few layers bears any rate.
     """
-    mean, var = architecture.fixed_point
+    point = architecture.fixed_point
+    mean, var = (0.0, 1.0) if isinstance(point, str) else point
     deep = len(architecture.hidden) >= _DEEP
     if architecture.activation != "selu" or not (deep or var < 1.0):
         return math.inf
