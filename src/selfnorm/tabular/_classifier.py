@@ -15,6 +15,7 @@ from selfnorm.tabular._class_predictions import ClassPredictions
 from selfnorm.tabular._engine import Job
 from selfnorm.tabular._held_out import cross_fitted, wants_cross_fit
 from selfnorm.tabular._labels import class_factors, labels_of, numbers_of
+from selfnorm.tabular._mixture import fit_shares
 from selfnorm.tabular._offsets import fit_scale_and_offsets
 from selfnorm.tabular._rows import Rows
 
@@ -55,7 +56,9 @@ class SNNClassifier(ClassifierMixin, ClassPredictions):  # type: ignore[misc]
     learning_rate_init : "auto" or float
         The rate at the start, greater than 0.
     weight_decay : "auto" or float
-        Decoupled weight decay, 0 or more; biases do not decay.
+        Decoupled weight decay, 0 or more; biases do not decay. Auto: none up to 2,400 rows; above,
+        one half of the members has it (2 from 3,000 rows on), and rows that were held out tell how
+        much either half counts. Not with early stopping, sgd, `partial_fit` or an indicator y.
     batch_size : "auto" or int
         Rows of a step.
     max_iter : "auto" or int
@@ -73,8 +76,8 @@ class SNNClassifier(ClassifierMixin, ClassPredictions):  # type: ignore[misc]
         Whether to fit temperature and offsets to rows that were held out. It costs no training
         rows: below 5,000 rows four more members, each of which sees 3/4 of the rows, are trained
         beside the others and then dropped (auto: if the ensemble has four members or more); from
-        there on each member holds out another 1/16 of the rows. With early stopping its rows are
-        taken.
+        there on, and where members differ in weight decay, each holds out another 1/16 of the rows,
+        those without decay the same as those with it. With early stopping its rows are taken.
     early_stopping : bool
         Stop each member when the loss on rows that it holds out has not fallen for
         ``n_iter_no_change`` epochs, and take its best weights. On small tables this costs accuracy:
@@ -110,6 +113,9 @@ class SNNClassifier(ClassifierMixin, ClassPredictions):  # type: ignore[misc]
         What turns X into the matrix that the networks take.
     networks_ : list of selfnorm.nn.SNN
         The members, in evaluation mode.
+    member_weight_decays_, member_factors_ : numpy.ndarray of shape (n_members,)
+        Each member's weight decay, and how much it counts: the factor, 1 on average, that its
+        outputs were multiplied by after the training. The networks' heads have taken it up.
     temperature_ : float
         What the mean logits are divided by; 1 where nothing was held out.
     logit_offsets_ : numpy.ndarray of shape (outputs,)
@@ -148,6 +154,11 @@ class SNNClassifier(ClassifierMixin, ClassPredictions):  # type: ignore[misc]
     **Probabilities** are softmax(z / T + b) of the members' mean logits z, with temperature T and
     offsets b that make held-out rows most probable under a prior of 1 and 0: few rows move them
     little. Unlike T alone, b may change the predicted class.
+
+    **Two kinds of members.** Weight decay helps on some tables of thousands of rows and hurts on
+    others. From 2,400 rows on there is one half of the members for either case; a convex fit to the
+    log-loss of held-out rows finds how much each counts (stacking), before temperature and offsets.
+    Rows of which there are copies count there as rows that have been seen.
 
     **Precision.** Up to 1,024 rows are predicted in float64, more in float32: then the last digits
     may depend on which rows stand beside each other.
@@ -332,18 +343,28 @@ class SNNClassifier(ClassifierMixin, ClassPredictions):  # type: ignore[misc]
     def _network_outputs(self) -> int:
         return self.n_outputs_
 
+    def _mixes(self) -> bool:
+        one_class_a_row = self.out_activation_ == "softmax" or self.n_outputs_ == 1
+        return one_class_a_row and self.solver == "adamw" and not self.early_stopping
+
     def _cross_fit(self, job: Job) -> Job:
         return cross_fitted(job) if wants_cross_fit(self.calibrate, job) else job
 
-    def _calibrate(self, rows: Rows, outputs: Array | None) -> None:
-        if outputs is None or not self.calibrate:
+    def _calibrate(self, rows: Rows, outputs: Array, seen: Array) -> None:
+        if not self.calibrate:
             return
-        told = np.isfinite(outputs[:, 0])
-        logits, y = outputs[told], rows.y[told]
+        told = np.isfinite(outputs[:, :, 0]).all(0)
+        logits, y = outputs[:, told], rows.y[told]
         weights = None if rows.weights is None else rows.weights[told]
         if y.ndim == 2:  # several labels a row
-            self.temperature_ = fit_temperature(logits, y, weights)
+            self.temperature_ = fit_temperature(logits[0], y, weights)
             return
+        shares = np.ones(1)
+        if len(logits) > 1:
+            shares = fit_shares(logits, seen[:, told], y, weights)
+            of_kind = np.unique(self.member_weight_decays_, return_inverse=True)[1]
+            self._weigh(len(of_kind) * (shares / np.bincount(of_kind))[of_kind])
+        logits = np.tensordot(shares, logits, 1)
         if self.n_outputs_ == 1:
             logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
         scale, offsets = fit_scale_and_offsets(logits, y, weights)

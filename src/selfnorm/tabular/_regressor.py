@@ -114,6 +114,8 @@ class SNNRegressor(RegressorMixin, NumberPredictions):  # type: ignore[misc]
         What turns X into the matrix that the networks take.
     networks_ : list of selfnorm.nn.SNN
         The members, in evaluation mode.
+    member_weight_decays_, member_factors_ : numpy.ndarray of shape (n_members,)
+        Each member's weight decay, and how much it counts: 1.
     n_iter_ : int
         Epochs; with early stopping of the member that took longest.
     n_layers_ : int
@@ -325,9 +327,10 @@ class SNNRegressor(RegressorMixin, NumberPredictions):  # type: ignore[misc]
             return cross_fitted(job)
         return held_out(job, _SHARE, watched=False)
 
-    def _calibrate(self, rows: Rows, outputs: Array | None) -> None:
-        if outputs is None or not self.calibrate:
+    def _calibrate(self, rows: Rows, outputs: Array, seen: Array) -> None:
+        if not self.calibrate:
             return
+        outputs = outputs[0]
         told = np.isfinite(outputs[:, 0])
         y = rows.y[told]
         weights = None if rows.weights is None else rows.weights[told]
