@@ -40,6 +40,12 @@ _NAMES: Final = {
     help="Auto: texts, and whole numbers of at most 20 kinds, are classes.",
 )
 @click.option(
+    "--ignore",
+    multiple=True,
+    metavar="COLUMN",
+    help="A column to leave out, such as a customer's number; may be given again.",
+)
+@click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for model, metrics and report.  [default: out/NAME OF DATA]",
