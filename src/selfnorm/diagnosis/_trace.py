@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from selfnorm.constants import ALPHA01, LAMBDA01
 from selfnorm.diagnosis._classify import Call, classify
 from selfnorm.diagnosis._graph import ROOT, Graph, Op
+from selfnorm.diagnosis._listed import is_scripted, listed
 from selfnorm.diagnosis._written_out import WrittenOut
 
 __all__ = ["Recorder", "call_model", "note_moments", "path_of_module", "tensors_in", "trace"]
@@ -78,8 +80,14 @@ class Recorder(TorchFunctionMode):
     def __enter__(self) -> Recorder:
         """Put hooks on every module and start to record."""
         try:
+            scripted: dict[nn.Module, str] = {}
             for name, module in self._model.named_modules():
-                self._add_hooks(path_of_module(name), module)
+                if is_scripted(module):
+                    scripted[module] = path_of_module(name)
+                else:
+                    self._add_hooks(path_of_module(name), module)
+            if scripted:  # they take no hooks of their own
+                self._watch_scripted(scripted)
             super().__enter__()  # type: ignore[no-untyped-call]
         except BaseException:
             self._hooks.close()
@@ -102,15 +110,36 @@ class Recorder(TorchFunctionMode):
         def leave(*_: object) -> None:
             self._stack.pop()
 
-        try:
-            handles = (
-                module.register_forward_pre_hook(enter),
-                module.register_forward_hook(leave, always_call=True),
-            )
-        except (RuntimeError, AttributeError):  # scripted modules take no hooks
-            return
-        for handle in handles:
+        for handle in (
+            module.register_forward_pre_hook(enter),
+            module.register_forward_hook(leave, always_call=True),
+        ):
             self._hooks.callback(handle.remove)
+
+    def _watch_scripted(self, paths: Mapping[nn.Module, str]) -> None:
+        """Take what runs as TorchScript, out of sight, from the list of its modules."""
+
+        def ran(module: nn.Module, args: Any, output: Any) -> None:
+            if module in paths:
+                self._add_listed(module, paths[module], list(tensors_in(args)), output)
+
+        self._hooks.callback(register_module_forward_hook(ran).remove)
+
+    def _add_listed(self, module: nn.Module, path: str, given: list[Tensor], output: Any) -> None:
+        producers = tuple(
+            dict.fromkeys(self._producers[t] for t in given if self._producers.get(t) is not None)
+        )
+        if not producers:
+            return
+        for k, (place, call) in enumerate(listed(module, path)):
+            facts = {**call.facts, "scripted": path or "(model)"}
+            op = Op(len(self.ops), call.kind, call.name, place, producers, facts, True)
+            self.ops.append(op)
+            if not k and call.kind == "weight" and self._watcher is not None:
+                self._watcher(op, (given[0],), given[0])  # what comes in can be seen
+            producers = (op.index,)
+        for tensor in tensors_in(output):
+            self._producers[tensor] = producers[0]
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
