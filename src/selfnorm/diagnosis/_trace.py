@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from selfnorm.constants import ALPHA01, LAMBDA01
 from selfnorm.diagnosis._classify import Call, classify
 from selfnorm.diagnosis._graph import ROOT, Graph, Op
 from selfnorm.diagnosis._listed import is_scripted, listed
+from selfnorm.diagnosis._pooled import moments_of, pooling_facts
 from selfnorm.diagnosis._written_out import WrittenOut
 
 __all__ = ["Recorder", "call_model", "note_moments", "path_of_module", "tensors_in", "trace"]
@@ -218,6 +219,8 @@ def note_moments(ops: Sequence[Op], op: Op, inputs: tuple[Tensor, ...], output: 
         op.facts["in_shape"] = tuple(inputs[0].shape)
         if _is_first(ops, op):
             op.facts["in_share"], op.facts["in_values"] = most_common(inputs[0])
+    elif op.kind == "pool" and inputs:
+        op.facts |= pooling_facts(op, inputs[0], output)
     elif op.kind == "add" and len(inputs) == 2:
         op.facts["parts_var"] = tuple(moments_of([one])[1] for one in inputs)
         op.facts["var"] = moments_of([output])[1]
@@ -239,17 +242,3 @@ def most_common(x: Tensor) -> tuple[float, int]:
     flat = x.detach().reshape(-1)[:_MANY].float()
     values, counts = torch.unique(flat, return_counts=True)
     return float(counts.max()) / flat.numel(), values.numel()
-
-
-@torch.no_grad()
-def moments_of(tensors: Iterable[Tensor]) -> tuple[float | None, float | None]:
-    """Return mean and variance, pooled; None without real floating-point values."""
-    parts = [
-        t.detach().reshape(-1)[:_MANY].double()
-        for t in tensors
-        if t.is_floating_point() and not t.is_meta and t.numel()
-    ]
-    if not parts:
-        return None, None
-    var, mean = torch.var_mean(torch.cat(parts), correction=0)
-    return float(mean), float(var)
