@@ -115,11 +115,16 @@ class Monitor:
                 "instance in training"
             )
         for name, value in (("every", every), ("rows", rows), ("keep", keep)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
                 raise DomainError(
                     f"{name} must be an integer, 1 or more, however: {name}={value!r}; "
                     "every=100 costs little"
                 )
+        if optimizer is not None and not hasattr(optimizer, "register_step_pre_hook"):
+            raise DomainError(
+                f"optimizer must be a torch.optim.Optimizer, however: optimizer={optimizer!r}; "
+                "leave it out, and call step() once per training step"
+            )
         self.records: deque[Record] = deque(maxlen=keep)
         self.findings: list[Finding] = []
         self._model: nn.Module = getattr(model, "_orig_mod", model)

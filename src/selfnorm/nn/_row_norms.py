@@ -108,6 +108,20 @@ def keep_row_norms(
     >>> list(held.layers), net[0].weight.square().sum(1).detach().round(decimals=4).tolist()
     (['0'], [1.0, 1.0, 1.0, 1.0])
     """
+    if not isinstance(model, nn.Module):
+        raise DomainError(
+            f"model must be a torch.nn.Module, however: model={model!r}; pass the instance in "
+            "training"
+        )
+    if not hasattr(optimizer, "register_step_post_hook"):
+        raise DomainError(
+            f"optimizer must be a torch.optim.Optimizer, however: optimizer={optimizer!r}; pass "
+            "the one that trains the model"
+        )
+    if isinstance(layers, str):
+        raise DomainError(
+            f"layers must be paths, however: layers={layers!r} is one text; write [{layers!r}]"
+        )
     for name, value in (("decay", decay), ("target", target)):
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if value is not None and not (number and 0.0 < value < math.inf):
