@@ -127,7 +127,7 @@ def elu(x: Tensor, alpha: float = 1.0, *, inplace: bool = False) -> Tensor:
     check_alpha(alpha)
     if inplace:
         check_inplace("elu", x)
-    return ops.elu(x, alpha, inplace=inplace)
+    return ops.elu(x, float(alpha), inplace=inplace)
 
 
 def alpha_dropout(
