@@ -33,19 +33,20 @@ def test_nets_are_of_the_generator_alone_and_see_all_tokens(arm):
     assert torch.equal(out, second(x))
     changed = x.clone()
     changed[:, 2] += 1.0
-    assert not torch.allclose(first(changed), out)
+    token, other = (first.blocks[0](first.embedding(one))[:, 0] for one in (x, changed))
+    assert not torch.allclose(token, other)
     norms = sum(isinstance(module, torch.nn.LayerNorm) for module in first.modules())
     assert norms == {"gelu-ln": 7, "gelu": 4, "selu-ln": 6, "selu": 3, "selu-free": 0}[arm]
 
 
 @pytest.mark.parametrize("arm", ["gelu", "selu", "selu-free"])
 def test_blocks_have_the_variance_that_theory_expects(arm):
-    x = 1.7 * torch.randn(60, 5, 7, generator=generator_for("x"))
+    x = 6.0 * torch.randn(60, 5, 7, generator=generator_for("x"))
     for seed in range(3):
         net = build_transformer(arm, 5, 7, 3, **SIZE, generator=generator_for(seed))
         found, foreseen = probe_blocks(net, x), predict_blocks(arm, net, x)
         for layer, expected in zip(found, foreseen, strict=True):
-            # Over 108 such ratios: 0.996 ± 0.042, none beyond 0.12.
+            # Over 108 such ratios: 0.999 ± 0.045, none beyond 0.13.
             assert layer["var"] / expected["predicted_var"] == pytest.approx(1.0, abs=0.2)
 
 
