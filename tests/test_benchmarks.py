@@ -389,6 +389,22 @@ def test_a_step_of_a_network(adamw: bool) -> None:
     assert all(moved) if adamw else not any(moved)
 
 
+def test_all_who_train_take_their_steps() -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("sklearn")
+    train = importlib.import_module("benchmarks.train")
+    width = train.NETS[0][1]  # the one with many members beside it
+    before = torch.get_num_threads()
+    try:
+        providers = train.providers(3, width, 2, 2, 1)
+        for provider in providers:
+            provider.run()
+    finally:
+        torch.set_num_threads(before)
+    assert [p.name for p in providers if p.absent] == []
+    assert len(providers) == 6
+
+
 def test_the_command_runs_a_group_that_needs_torch(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     out = tmp_path / "rows.json"

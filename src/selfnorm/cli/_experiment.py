@@ -17,7 +17,7 @@ from selfnorm.cli._experiment_options import (
     output_options,
     run,
 )
-from selfnorm.cli._experiment_uses import autoencoder, generative, recurrent
+from selfnorm.cli._experiment_uses import autoencoder, generative, recurrent, transformer
 
 
 @click.group()
@@ -38,6 +38,7 @@ for command in (
     faults,
     generative,
     recurrent,
+    transformer,
     weight_decay,
 ):
     experiment.add_command(command)

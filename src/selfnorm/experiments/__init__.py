@@ -19,6 +19,7 @@ from selfnorm.experiments._generative import generative
 from selfnorm.experiments._progress import ProgressCallback, ProgressEvent
 from selfnorm.experiments._records import ExperimentResult
 from selfnorm.experiments._recurrent import recurrent
+from selfnorm.experiments._transformer import transformer
 from selfnorm.experiments._uci import uci
 from selfnorm.experiments._weight_decay import weight_decay
 
@@ -43,6 +44,7 @@ __all__ = [
     "generative",
     "load_data",
     "recurrent",
+    "transformer",
     "uci",
     "weight_decay",
 ]
