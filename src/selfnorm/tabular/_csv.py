@@ -120,7 +120,7 @@ def _check_text(path: Path) -> None:
                     )
             if (zero := block.find(b"\0")) >= 0:
                 raise DataError(
-                    f"a CSV file must be UTF-8 text, however: {str(path)!r} has a zero byte at byte "
+                    f"a CSV file must be UTF-8 text, however: {str(path)!r} has a zero byte, byte "
                     f"{position + zero:,}; export it again as CSV in UTF-8"
                 )
             pending = len(decoder.getstate()[0])
