@@ -100,6 +100,14 @@ class CategoryColumn:
         """Number of coordinates."""
         return len(self.codes[0]) if self.codes else 0
 
+    @property
+    def output_names(self) -> list[str]:
+        """Name of each coordinate."""
+        if not self.one_hot:
+            return [f"{self.name}[{k}]" for k in range(self.width)]
+        levels = ["missing" if level is None else level for level in self.levels]
+        return [f"{self.name}={level}" for level in levels[-self.width :]]
+
     def to_state(self) -> dict[str, Any]:
         return {
             "index": self.index,

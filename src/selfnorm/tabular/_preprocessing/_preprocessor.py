@@ -14,13 +14,13 @@ from sklearn.exceptions import NotFittedError
 from selfnorm.errors import DataError, DomainError
 from selfnorm.tabular._bins import Bins
 from selfnorm.tabular._preprocessing._categories import CategoryTable, fit_category
-from selfnorm.tabular._preprocessing._checks import check_memory, check_weight, places_of
-from selfnorm.tabular._preprocessing._columns import (
-    CategoryColumn,
-    NumberColumn,
-    column_from_state,
-    take,
+from selfnorm.tabular._preprocessing._checks import (
+    check_columns,
+    check_memory,
+    check_weight,
+    places_of,
 )
+from selfnorm.tabular._preprocessing._columns import CategoryColumn, NumberColumn
 from selfnorm.tabular._preprocessing._frames import (
     Numbers,
     Table,
@@ -28,11 +28,10 @@ from selfnorm.tabular._preprocessing._frames import (
     read_table,
 )
 from selfnorm.tabular._preprocessing._numbers import NumberArrays, blocks, fit_numbers
+from selfnorm.tabular._preprocessing._stored import read_state, state_of
 
 __all__ = ["Preprocessor"]
 
-_FORMAT: Final = "selfnorm.tabular.Preprocessor"
-_VERSION: Final = 1
 # Numbers at a time while fitting: 32 MiB of float64.
 _FIT_BLOCK: Final = 1 << 22
 
@@ -67,6 +66,8 @@ class Preprocessor:
         Name of each output column.
     width : int
         Number of output columns, at least 1.
+    bins : Bins or None
+        What `add_bins` added.
 
     Raises
     ------
@@ -241,11 +242,11 @@ class Preprocessor:
         self._reads_all = len(self._numbers.used) == len(columns)
         self._kinds = {c.index: c.kind for c in numbers}
         self._categories = [CategoryTable(c) for c in categories]
-        self._bins: Bins | None = None
+        self.bins: Bins | None = None
         self.output_names = [c.name for c in numbers if c.scaling is not None]
         self.output_names += [f"{c.name} missing" for c in numbers if c.flag is not None]
         for column in categories:
-            self.output_names += _names_of(column)
+            self.output_names += column.output_names
         if not self.output_names:
             self.output_names = ["constant"]
         self.width = len(self.output_names)
@@ -280,7 +281,7 @@ class Preprocessor:
         for column in bins.columns:
             added.append(f"{names[column]} bin {seen[column]}")
             seen[column] += 1
-        self._bins, self.output_names = bins, names + added
+        self.bins, self.output_names = bins, names + added
         self.width = len(self.output_names)
 
     # ----------------------------------------------------------------------------------- applying
@@ -307,10 +308,9 @@ class Preprocessor:
         sklearn.exceptions.NotFittedError
             If nothing was learnt yet.
         """
-        if not hasattr(self, "columns"):
-            raise NotFittedError("the preprocessing must be fitted first; call fit(X)")
+        self._require_columns()
         table = read_table(X)
-        self._check_columns(table)
+        check_columns(table, self.n_features_in_, getattr(self, "feature_names_in_", None))
         check_memory(table, self.width)
         out = np.zeros((table.n_rows, self.width), dtype=np.float32)
         if table.matrix is not None:
@@ -322,9 +322,9 @@ class Preprocessor:
             stop = start + category.column.width
             category.apply(table.texts(category.column.index), out[:, start:stop])
             start = stop
-        if self._bins is not None:
-            width = self.width - self._bins.width
-            out[:, width:] = self._bins.transform(out[:, :width])
+        if self.bins is not None:
+            width = self.width - self.bins.width
+            out[:, width:] = self.bins.transform(out[:, :width])
         return out
 
     def _transform_matrix(self, table: Table, out: NDArray[np.float32]) -> None:
@@ -357,23 +357,6 @@ class Preprocessor:
             missing = np.isnan(part)
             self._numbers.apply(part, missing if missing.any() else None, out[rows])
 
-    def _check_columns(self, table: Table) -> None:
-        if table.n_features != self.n_features_in_:
-            raise DataError(
-                f"X has {table.n_features} features, but Preprocessor is expecting "
-                f"{self.n_features_in_} features as input; give the columns of the training rows"
-            )
-        if table.names is None or not hasattr(self, "feature_names_in_"):
-            return
-        expected = self.feature_names_in_.tolist()
-        if table.names != expected:
-            k = next(k for k, name in enumerate(expected) if table.names[k] != name)
-            raise DataError(
-                "The feature names should match those that were passed during fit, however: "
-                f"column {k} is {table.names[k]!r} in place of {expected[k]!r}; select the columns "
-                "by their names, in the order of the training rows"
-            )
-
     # ------------------------------------------------------------------------------------ storing
 
     def to_state(self) -> dict[str, Any]:
@@ -385,22 +368,8 @@ class Preprocessor:
             Strings, numbers, lists and dicts only. Floats come back exactly from their ``repr``,
             which is what :mod:`json` writes.
         """
-        if not hasattr(self, "columns"):
-            raise NotFittedError("the preprocessing must be fitted first; call fit(X)")
-        given = self.categorical_features
-        if given is not None and not isinstance(given, str):
-            given = [c.index for c in self.columns if isinstance(c, CategoryColumn)]
-        names = getattr(self, "feature_names_in_", None)
-        return {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "categorical_features": given,
-            "max_one_hot": self.max_one_hot,
-            "random_state": self.random_state,
-            "feature_names_in": None if names is None else names.tolist(),
-            "columns": [column.to_state() for column in self.columns],
-            "bins": None if self._bins is None else self._bins.to_state(),
-        }
+        self._require_columns()
+        return state_of(self)
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
@@ -421,47 +390,14 @@ class Preprocessor:
         DataError
             If the description is damaged or of a later version.
         """
-        if take(state, "format") != _FORMAT or take(state, "version") != _VERSION:
-            raise DataError(
-                f"the stored preprocessing must be of format {_FORMAT!r}, version {_VERSION}, "
-                f"however: format={state['format']!r}, version={state['version']!r}; "
-                "a newer selfnorm may read it"
-            )
-        given, names = take(state, "categorical_features"), take(state, "feature_names_in")
-        columns = take(state, "columns")
-        if not isinstance(columns, list) or not columns:
-            raise DataError(
-                "the stored preprocessing must list its columns, however: "
-                f"columns={columns!r:.80}; the file is damaged, save the model again"
-            )
-        learnt = tuple(column_from_state(column) for column in columns)
-        labels = [column.name for column in learnt]
-        if [c.index for c in learnt] != list(range(len(learnt))) or names not in (None, labels):
-            raise DataError(
-                "the stored columns must be in their order and bear the stored names, however: "
-                f"feature_names_in={names!r:.80}; the file is damaged, save the model again"
-            )
-        new = cls(
-            categorical_features=given,
-            max_one_hot=take(state, "max_one_hot"),
-            random_state=take(state, "random_state"),
-        )
-        new._learn(learnt, names)
-        bins = state.get("bins")  # the first version had none
-        if bins is not None:
-            stored = Bins.from_state(bins)
-            if max(stored.columns, default=0) >= new.width:
-                raise DataError(
-                    "the stored bins must be of stored columns, however: column "
-                    f"{max(stored.columns)} of {new.width}; the file is damaged, save the model "
-                    "again"
-                )
-            new._append(stored)
+        stored = read_state(state)
+        new = cls(**stored.parameters)
+        new._learn(stored.columns, stored.names)
+        if stored.bins is not None:
+            stored.check_bins(new.width)
+            new._append(stored.bins)
         return new
 
-
-def _names_of(column: CategoryColumn) -> list[str]:
-    levels = ["missing" if level is None else level for level in column.levels]
-    if not column.one_hot:
-        return [f"{column.name}[{k}]" for k in range(column.width)]
-    return [f"{column.name}={level}" for level in levels[-column.width :]]
+    def _require_columns(self) -> None:
+        if not hasattr(self, "columns"):
+            raise NotFittedError("the preprocessing must be fitted first; call fit(X)")
