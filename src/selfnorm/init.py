@@ -240,7 +240,7 @@ def initialize_(
             f"initialize_ takes a torch.nn.Module, however: a {type(module).__name__}; for one "
             "tensor use lecun_normal_"
         )
-    if method not in _METHODS:
+    if not isinstance(method, str) or method not in _METHODS:
         raise DomainError(f"method must be one of {sorted(_METHODS)}, however: method={method!r}")
     layers = [(name, layer) for name, layer in module.named_modules() if _has_weight(name, layer)]
     for _, layer in layers:
@@ -307,7 +307,7 @@ def _fill(
             tensor.shape, dtype=torch.float32 if low else tensor.dtype, device=tensor.device
         )
         filler(drawn, math.prod(tensor.shape[1:]) if fan_in is None else fan_in, generator)
-        tensor.copy_(drawn.mul_(gain))
+        tensor.copy_(drawn.mul_(float(gain)))
     return tensor
 
 

@@ -320,3 +320,32 @@ def test_predictions_are_those_of_theory_and_of_the_measurement(start: Any) -> N
         # Width 256: measured and predicted differ by some percent; 10 % are five deviations.
         assert one.var == pytest.approx(one.predicted_var, rel=0.1)
         assert one.var == pytest.approx(one.predicted_var_path, rel=0.25)
+
+
+@pytest.mark.parametrize("part", ["script", "trace"])
+@pytest.mark.parametrize("whole_model", [False, True])
+def test_torchscript_is_judged_by_its_modules_and_said_to_be(part: str, whole_model: bool) -> None:
+    torch.manual_seed(5)
+    first = nn.Sequential(nn.Linear(30, 48), nn.SELU(), nn.Linear(48, 48), nn.SELU())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        jit: Any = torch.jit
+        to_script = jit.script if part == "script" else lambda m: jit.trace(m, X[:3])
+        inner: nn.Module = first if whole_model else to_script(first)
+        model: nn.Module = nn.Sequential(inner, nn.Linear(48, 48), nn.SELU(), nn.Linear(48, 2))
+        model = to_script(model) if whole_model else model
+    for found in (sn.check(model, X), sn.diagnose(model, X).findings):
+        codes = {one.code: one for one in found}
+        assert codes["default-init"].place == "0.0, 0.2, 1"
+        assert codes["could-not-run"].place == ("(model)" if whole_model else "0")
+    monitor = sn.Monitor(model, every=1, warn=False)
+    model(X).sum().backward()
+    record = monitor.step()
+    monitor.close()
+    assert record is not None
+    tau = first.get_parameter("0.weight").square().sum(1).mean().item()
+    assert record["layers"][0]["weight_sumsq"] == pytest.approx(tau, rel=1e-5)
+    assert [layer["layer"] for layer in record["layers"]] == ["0.0", "0.2", "1", "3"]
+    told = sn.convert(model, dry_run=True)
+    assert [one.place for one in told.refused] == ["" if whole_model else "0"]
+    assert not any(one.place.startswith("0") for one in told.changes)

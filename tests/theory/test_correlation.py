@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from selfnorm.constants import ALPHA01, LAMBDA01
 from selfnorm.errors import DomainError
 from selfnorm.theory import activation, correlation_map, depth_scale, gradient_gain
 
@@ -162,6 +163,16 @@ def test_simulation_of_a_deep_network() -> None:
     for layer in (0, 4, 11):
         error = found[:, layer]
         assert abs(error.mean()) < 4.7 * error.std(ddof=1) / math.sqrt(40) + 2.0 / n
+
+
+@pytest.mark.parametrize("c", [9e-10, 1e-12, -1e-17, 1e-17, 5e-324])
+def test_faint_correlations_have_the_first_coefficient_of_the_series(c: float) -> None:
+    # C'(0) is (E f')^2 for E f^2 = 1, with E f' = scale (1/2 + alpha sqrt(e) Phi(-1)); of z^2 - 1
+    # it is 0, with C = c^2.
+    phi = 0.5 * math.erfc(math.sqrt(0.5))
+    slope = (LAMBDA01 * (0.5 + ALPHA01 * math.sqrt(math.e) * phi)) ** 2
+    assert correlation_map("selu", c) == pytest.approx(slope * c, rel=1e-7, abs=1e-30)
+    assert abs(correlation_map(lambda z: z * z - 1.0, c)) < 1e-16
 
 
 def test_refusals() -> None:

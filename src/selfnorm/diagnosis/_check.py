@@ -14,8 +14,9 @@ from torch import nn
 from selfnorm.diagnosis import _rules_conv, _rules_order, _rules_size, _rules_weights
 from selfnorm.diagnosis._arguments import as_arguments, guesses
 from selfnorm.diagnosis._batches import first_batch
-from selfnorm.diagnosis._context import Context
+from selfnorm.diagnosis._context import Context, join_places
 from selfnorm.diagnosis._graph import Graph
+from selfnorm.diagnosis._listed import is_scripted
 from selfnorm.diagnosis._outline import outline
 from selfnorm.diagnosis._records import Diagnosis, Finding, finding, sorted_findings
 from selfnorm.diagnosis._state import unchanged
@@ -144,7 +145,26 @@ def check_model(context: Context) -> list[Finding]:
                 "selfnorm.check(model, x)",
             )
         )
+    unseen = dict.fromkeys(
+        op.facts["scripted"] for op in context.graph.ops if "scripted" in op.facts
+    )
+    if unseen and _may_have_selu(context):
+        found.append(
+            finding(
+                "could-not-run",
+                join_places(unseen),
+                "What runs as TorchScript cannot be watched: of its inside only the modules were "
+                "looked at, in the order in which they were registered, and nothing was measured.",
+                "selfnorm.check of the module as it was before torch.jit.script or torch.jit.trace",
+            )
+        )
     return sorted_findings(found)
+
+
+def _may_have_selu(context: Context) -> bool:
+    """Tell a SELU, one that a scripted forward calls as a function included."""
+    scripted = (one for one in context.model.modules() if is_scripted(one))
+    return bool(context.selus) or any("aten::selu" in str(one.inlined_graph) for one in scripted)
 
 
 def context_of(model: nn.Module, x: Any = None, optimizer: Any = None) -> Context:

@@ -262,7 +262,7 @@ def classify(
         }
         return Call("dropout" if name in _DROPOUTS else "alpha_dropout", name, facts)
     if name in _NORMS:
-        return Call("norm", name, {"training": bool(kwargs.get("training", True))})
+        return Call("norm", name, _norm(function, name, args, kwargs))
     if "pool" in name:
         return Call("pool", name, _pool(name, args, kwargs))
     if name in ("mean", "amax", "max") and _argument(args, kwargs, 1, "dim", None) is not None:
@@ -280,7 +280,10 @@ def classify(
         if both == 2:
             return Call("mul", name, {})
         factor = next((one for one in args[:2] if not is_signal(one)), None)
-        return Call("scale", name, {"factor": _number(factor), "division": name == "div"})
+        facts = {"factor": _number(factor), "division": name == "div"}
+        if isinstance(factor, Tensor):
+            facts["factor_shape"] = tuple(factor.shape)
+        return Call("scale", name, facts)
     if name in ("cat", "concat", "concatenate", "stack", "hstack", "column_stack"):
         return Call("cat", name, {})
     if name in _SHAPES:
@@ -384,6 +387,20 @@ def _weight(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], is_signal
     return Call("weight", name, facts)
 
 
+def _norm(
+    function: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    running = name in ("batch_norm", "instance_norm")
+    if running and getattr(function, "__module__", "") != "torch.nn.functional":
+        return {"training": bool(kwargs.get("training", True))}  # another order of arguments
+    at = 3 if running else 2
+    return {
+        "training": not running or bool(_argument(args, kwargs, 5, "training", True)),
+        "gain": _argument(args, kwargs, at, "weight", None),
+        "bias": _argument(args, kwargs, at + 1, "bias", None),
+    }
+
+
 def _pool(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     size = _argument(args, kwargs, 1, "output_size" if "adaptive" in name else "kernel_size", None)
     return {"size": size}
@@ -396,7 +413,13 @@ def _sum(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], is_signal: A
     other = next((one for one in args[:2] if isinstance(one, Tensor) and not is_signal(one)), None)
     if other is not None and sum(size > 1 for size in other.shape) > 1:
         return Call("mix", name, {})  # more than a bias: positions, a first state
-    return Call("shape", name, {"shift": True})
+    return Call("shape", name, {"shift": True, "by": _shift(name, args, is_signal)})
+
+
+def _shift(name: str, args: Sequence[Any], is_signal: Any) -> float | None:
+    """Return the number that is added, None for a vector and for what is subtracted from one."""
+    number = _number(args[1]) if len(args) > 1 and is_signal(args[0]) else None
+    return number if name == "add" else None
 
 
 def approximately(value: float | None, wanted: float, tolerance: float = 2e-3) -> bool:

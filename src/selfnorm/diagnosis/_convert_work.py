@@ -10,6 +10,7 @@ from torch.nn.utils import parametrize
 
 from selfnorm.diagnosis._conversion import Change, Keeps, Refusal
 from selfnorm.diagnosis._exchange import ACTIVATIONS
+from selfnorm.diagnosis._listed import is_scripted
 from selfnorm.diagnosis._module_graph import (
     Region,
     calls_of,
@@ -131,9 +132,9 @@ class Work:
 
     def _find_locked(self) -> Iterator[tuple[str, tuple[str, str, str]]]:
         frozen = _is_frozen(self.model)
-        told = ""  # the part that was told last: what lies in it is frozen with it
+        told: str | None = None  # the part that was told last, with all that lies in it
         for path, module in self.model.named_modules():
-            inside = told and path.startswith(f"{told}.")
+            inside = told is not None and (not told or path.startswith(f"{told}."))
             if not frozen and not inside and _is_frozen(module):
                 told = path
                 yield (
@@ -146,6 +147,10 @@ class Work:
                     ),
                 )
                 continue
+            if is_scripted(module):
+                if inside:
+                    continue
+                told = path
             found = _why_to_leave(module)
             if found is not None:
                 # The block around attention, its normalisation included, belongs together.
@@ -184,6 +189,12 @@ def _is_frozen(module: nn.Module) -> bool:
 def _why_to_leave(module: nn.Module) -> tuple[str, str, str] | None:
     """Return what a module is, why it is left alone, and the remedy."""
     name = type(module).__name__
+    if is_scripted(module):
+        return (
+            f"TorchScript ({getattr(module, 'original_name', name)})",
+            "its code is fixed",
+            "convert the module before torch.jit.script or torch.jit.trace",
+        )
     if isinstance(module, _ATTENTION) or _computes_attention(module):
         return (
             f"attention ({name})",

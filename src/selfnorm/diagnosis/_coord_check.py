@@ -19,6 +19,7 @@ from selfnorm.diagnosis._probe import Measured, Probe
 from selfnorm.diagnosis._records import Finding, finding, plain
 from selfnorm.diagnosis._state import unchanged
 from selfnorm.errors import DataError, DomainError
+from selfnorm.functional._checks import is_number
 
 __all__ = ["CoordCheck", "coord_check"]
 
@@ -160,7 +161,7 @@ def coord_check(
     _check(factory, depths, widths, repeats)
     limits = {"var": tolerance, "gradient": gradient_tolerance}
     for name, limit in (("tolerance", tolerance), ("gradient_tolerance", gradient_tolerance)):
-        if not limit > 1.0:
+        if not (is_number(limit) and limit > 1.0):
             raise DomainError(
                 f"{name} must be a factor above 1, however: {name}={limit!r}; leave it out"
             )
@@ -322,9 +323,11 @@ def _check(factory: Any, depths: Sequence[int], widths: Sequence[int], repeats: 
             "write def build(depth, width): …"
         )
     for name, values in (("depths", depths), ("widths", widths)):
-        if not all(type(value) is int and value > 0 for value in values):
+        listed = isinstance(values, Sequence) and not isinstance(values, str | bytes)
+        if not listed or not all(type(value) is int and value > 0 for value in values):
             raise DomainError(
-                f"{name} must be whole numbers of at least 1, however: {name}={values!r}; "
+                f"{name} must be a sequence of whole numbers of at least 1, however: "
+                f"{name}={values!r}; "
                 "a depth counts layers, a width units"
             )
         takes = name[:-1] in _accepted(factory, {name[:-1]: 1})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import torch
@@ -14,13 +14,13 @@ from selfnorm.diagnosis._check import check_model
 from selfnorm.diagnosis._context import Context, fixed_point_of
 from selfnorm.diagnosis._graph import Op
 from selfnorm.diagnosis._outline import outline
+from selfnorm.diagnosis._path import paths
 from selfnorm.diagnosis._predict import (
     Link,
     activation_of,
     band,
     domain_distance,
     dropout_gain,
-    path,
     step,
 )
 from selfnorm.diagnosis._probe import Measured, Probe, Site, chain
@@ -230,7 +230,7 @@ def _layers(
     per_unit: bool,
 ) -> list[LayerMoments]:
     sites = list(measured.sites.values())
-    chains = _paths(context, measured, links, sites)
+    flows = paths(context, measured)
     by_op = {site.op.index: site for site in sites}
     result = []
     for site in sites:
@@ -243,8 +243,9 @@ def _layers(
             if act is not None and facts is not None and entering is not None
             else None
         )
-        along = chains.get(site.op.index)
-        error = along[2] if along is not None else math.nan
+        flow = flows.get(site.op.index)
+        along = flow.pooled if flow is not None else None
+        error = flow.error if flow is not None else math.nan
         limits = band(along[1], error) if along is not None else None
         target = _target(site.op)
         gain = predicted_gain = None
@@ -300,35 +301,10 @@ def _layers(
                 target_var=target[1] if target else None,
                 unit_mean=tuple(site.output.unit_mean.tolist()) if per_unit else None,
                 unit_var=tuple(site.output.unit_var.tolist()) if per_unit else None,
-                ok=_is_ok(site, target, tolerance, error),
+                ok=_is_ok(site, target, tolerance, error / along[1] if along and along[1] else 0.0),
             )
         )
     return result
-
-
-def _paths(
-    context: Context, measured: Measured, links: dict[int, Link], sites: Sequence[Site]
-) -> dict[int, tuple[float, float, float]]:
-    """Predict each plain chain of the network from the moments that enter its first layer."""
-    found: dict[int, tuple[float, float, float]] = {}
-    chains: list[list[Link]] = []
-    for site in sites:
-        link = links.get(site.op.index)
-        if link is None or link.layer is None:
-            continue
-        if chains and link.previous is not None and chains[-1][-1].op is link.previous:
-            chains[-1].append(link)
-        else:
-            chains.append([link])
-    for one in chains:
-        first = one[0].layer
-        entering = measured.entering.get(first.index) if first is not None else None
-        if entering is None or not entering.units:
-            continue
-        predicted = path(context, one, entering.mean, entering.var)
-        if predicted is not None:
-            found |= {link.op.index: p for link, p in zip(one, predicted, strict=True)}
-    return found
 
 
 def _target(op: Op) -> tuple[float, float] | None:
@@ -338,9 +314,10 @@ def _target(op: Op) -> tuple[float, float] | None:
 
 
 def _is_ok(site: Site, target: tuple[float, float] | None, tolerance: float, error: float) -> bool:
+    """Compare with the target; ``error`` is that of the predicted variance, relatively."""
     if target is None:
         return site.output.finite
-    spread = 0.0 if math.isnan(error) else 3.0 * error
+    spread = 3.0 * target[1] * min(error, 1.0)
     mean, var = site.output.mean, site.output.var
     low = min(target[1] / tolerance, target[1] - spread)
     high = max(target[1] * tolerance, target[1] + spread)

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from selfnorm.diagnosis._listed import is_scripted
+
 __all__ = ["Region", "calls_of", "in_code", "is_container", "regions", "trace_alone", "why_not"]
 
 _TORCH = str(Path(torch.__file__).parent)
@@ -62,6 +64,8 @@ def is_container(module: nn.Module) -> bool:
     """Tell whether a module only joins others, in torch's sense or by its author's forward."""
     if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
         return True
+    if is_scripted(module):
+        return False
     known = type(module).__module__.startswith(("torch.nn", "torch.ao.nn", "selfnorm.nn"))
     return not known and any(True for _ in module.children())
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from selfnorm import theory
 from selfnorm.diagnosis._exchange import ACTIVATIONS, name_of_activation
+from selfnorm.diagnosis._listed import is_scripted
 from selfnorm.diagnosis._monitor_calls import Called, CallWatcher
 from selfnorm.diagnosis._monitor_log import Log, Record, log_of
 from selfnorm.diagnosis._records import Finding, finding
@@ -77,8 +78,8 @@ class Monitor:
     1.5 %. Training is left as it is, bit for bit: nothing is drawn at random, no gradient or
     buffer is written.
 
-    Modules inside a compiled model do not run hooks: there, weights and gradients are logged alone.
-    With several forward passes per step the last one is measured.
+    Modules inside a compiled or scripted model do not run hooks: there, weights and gradients are
+    logged alone. With several forward passes per step the last one is measured.
 
     Examples
     --------
@@ -114,11 +115,16 @@ class Monitor:
                 "instance in training"
             )
         for name, value in (("every", every), ("rows", rows), ("keep", keep)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
                 raise DomainError(
                     f"{name} must be an integer, 1 or more, however: {name}={value!r}; "
                     "every=100 costs little"
                 )
+        if optimizer is not None and not hasattr(optimizer, "register_step_pre_hook"):
+            raise DomainError(
+                f"optimizer must be a torch.optim.Optimizer, however: optimizer={optimizer!r}; "
+                "leave it out, and call step() once per training step"
+            )
         self.records: deque[Record] = deque(maxlen=keep)
         self.findings: list[Finding] = []
         self._model: nn.Module = getattr(model, "_orig_mod", model)
@@ -213,6 +219,8 @@ class Monitor:
         self._seen, self._last, self._call = {}, "", None
         watcher = CallWatcher(self._function)
         for module in () if self._compiled else self._model.modules():
+            if is_scripted(module):
+                continue  # takes no hooks
             if id(module) in self._layers:
                 path = self._layers[id(module)]
                 self._hooks.append(module.register_forward_pre_hook(self._begin))
@@ -276,8 +284,9 @@ class Monitor:
                 names.append((path, name))
                 values.append(value.float().reshape(()))
 
+        modules = dict(self._model.named_modules())
         for path in self._layers.values():
-            layer = self._model.get_submodule(path)
+            layer = modules[path]
             seen = self._seen.get(path)
             if seen is not None:
                 add(path, mean=seen.mean, var=seen.var)

@@ -39,6 +39,11 @@ def log_of(log: Log) -> tuple[Callable[[Record], object] | None, Callable[[], No
     if log is None:
         return None, _nothing
     if isinstance(log, str | os.PathLike):
+        if not str(log) or Path(log).is_dir():
+            raise DomainError(
+                f"log must be the path of a file, however: log={os.fspath(log)!r} is a folder; "
+                "name the file, as 'run.jsonl'"
+            )
         lines = _Lines(Path(log))
         return lines.write, lines.close
     add = getattr(log, "add_scalar", None)

@@ -126,7 +126,10 @@ class LayerMoments:
     predicted_mean, predicted_var : float or None
         What theory predicts from the weights and from the moments that arrived at the layer.
     predicted_mean_path, predicted_var_path : float or None
-        What theory predicts from the weights and the moments of the network's input alone.
+        What theory predicts from the weights and the moments of the network's input alone, through
+        dropout, sums, concatenation, pools and normalisation; behind what it does not know
+        (attention, recurrent parts, products of branches, embeddings) it starts anew from what was
+        measured there.
     var_low, var_high : float or None
         Band of the prediction at this width: two standard errors on each side.
     preactivation_mean, preactivation_var : float

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from selfnorm.constants import ALPHA01, LAMBDA01
 from selfnorm.diagnosis._classify import Call, classify
 from selfnorm.diagnosis._graph import ROOT, Graph, Op
+from selfnorm.diagnosis._listed import is_scripted, listed
+from selfnorm.diagnosis._pooled import moments_of, pooling_facts
 from selfnorm.diagnosis._written_out import WrittenOut
 
 __all__ = ["Recorder", "call_model", "note_moments", "path_of_module", "tensors_in", "trace"]
@@ -78,8 +81,14 @@ class Recorder(TorchFunctionMode):
     def __enter__(self) -> Recorder:
         """Put hooks on every module and start to record."""
         try:
+            scripted: dict[nn.Module, str] = {}
             for name, module in self._model.named_modules():
-                self._add_hooks(path_of_module(name), module)
+                if is_scripted(module):
+                    scripted[module] = path_of_module(name)
+                else:
+                    self._add_hooks(path_of_module(name), module)
+            if scripted:  # they take no hooks of their own
+                self._watch_scripted(scripted)
             super().__enter__()  # type: ignore[no-untyped-call]
         except BaseException:
             self._hooks.close()
@@ -102,15 +111,36 @@ class Recorder(TorchFunctionMode):
         def leave(*_: object) -> None:
             self._stack.pop()
 
-        try:
-            handles = (
-                module.register_forward_pre_hook(enter),
-                module.register_forward_hook(leave, always_call=True),
-            )
-        except (RuntimeError, AttributeError):  # scripted modules take no hooks
-            return
-        for handle in handles:
+        for handle in (
+            module.register_forward_pre_hook(enter),
+            module.register_forward_hook(leave, always_call=True),
+        ):
             self._hooks.callback(handle.remove)
+
+    def _watch_scripted(self, paths: Mapping[nn.Module, str]) -> None:
+        """Take what runs as TorchScript, out of sight, from the list of its modules."""
+
+        def ran(module: nn.Module, args: Any, output: Any) -> None:
+            if module in paths:
+                self._add_listed(module, paths[module], list(tensors_in(args)), output)
+
+        self._hooks.callback(register_module_forward_hook(ran).remove)
+
+    def _add_listed(self, module: nn.Module, path: str, given: list[Tensor], output: Any) -> None:
+        producers = tuple(
+            dict.fromkeys(self._producers[t] for t in given if self._producers.get(t) is not None)
+        )
+        if not producers:
+            return
+        for k, (place, call) in enumerate(listed(module, path)):
+            facts = {**call.facts, "scripted": path or "(model)"}
+            op = Op(len(self.ops), call.kind, call.name, place, producers, facts, True)
+            self.ops.append(op)
+            if not k and call.kind == "weight" and self._watcher is not None:
+                self._watcher(op, (given[0],), given[0])  # what comes in can be seen
+            producers = (op.index,)
+        for tensor in tensors_in(output):
+            self._producers[tensor] = producers[0]
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
@@ -189,6 +219,8 @@ def note_moments(ops: Sequence[Op], op: Op, inputs: tuple[Tensor, ...], output: 
         op.facts["in_shape"] = tuple(inputs[0].shape)
         if _is_first(ops, op):
             op.facts["in_share"], op.facts["in_values"] = most_common(inputs[0])
+    elif op.kind == "pool" and inputs:
+        op.facts |= pooling_facts(op, inputs[0], output)
     elif op.kind == "add" and len(inputs) == 2:
         op.facts["parts_var"] = tuple(moments_of([one])[1] for one in inputs)
         op.facts["var"] = moments_of([output])[1]
@@ -210,17 +242,3 @@ def most_common(x: Tensor) -> tuple[float, int]:
     flat = x.detach().reshape(-1)[:_MANY].float()
     values, counts = torch.unique(flat, return_counts=True)
     return float(counts.max()) / flat.numel(), values.numel()
-
-
-@torch.no_grad()
-def moments_of(tensors: Iterable[Tensor]) -> tuple[float | None, float | None]:
-    """Return mean and variance, pooled; None without real floating-point values."""
-    parts = [
-        t.detach().reshape(-1)[:_MANY].double()
-        for t in tensors
-        if t.is_floating_point() and not t.is_meta and t.numel()
-    ]
-    if not parts:
-        return None, None
-    var, mean = torch.var_mean(torch.cat(parts), correction=0)
-    return float(mean), float(var)

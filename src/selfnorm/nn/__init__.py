@@ -9,8 +9,9 @@ from selfnorm.nn._dropout import AlphaDropout
 from selfnorm.nn._embedding import SNNEmbedding
 from selfnorm.nn._field import SNNField, flow_matching_loss, integrate_flow
 from selfnorm.nn._images import ImageInput
-from selfnorm.nn._inputs import OneHotInput, StandardizedInput
+from selfnorm.nn._inputs import StandardizedInput
 from selfnorm.nn._linear import LinearSELU
+from selfnorm.nn._one_hot import OneHotInput
 from selfnorm.nn._pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
 from selfnorm.nn._recurrent import SELURNN
 from selfnorm.nn._recurrent_cell import SELURNNCell, StateMoments

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 
@@ -16,6 +17,8 @@ __all__ = [
     "check_size",
     "check_sizes",
 ]
+
+_MOST: Final = 2**31 - 1  # of units, channels, steps: torch's sizes are 64-bit products of these
 
 
 def check_channels(in_channels: int, out_channels: int, groups: int) -> None:
@@ -37,18 +40,17 @@ def _common(a: int, b: int) -> list[int]:
 
 def check_sizes(name: str, value: int | Sequence[int], count: int, least: int) -> tuple[int, ...]:
     """Return one integer per spatial dimension of one for all or one for each."""
-    if type(value) is int:
-        value = (value,) * count
+    sizes = (value,) * count if type(value) is int else value
     if (
-        not isinstance(value, tuple | list)
-        or len(value) != count
-        or not all(type(size) is int and size >= least for size in value)
+        not isinstance(sizes, tuple | list)
+        or len(sizes) != count
+        or not all(type(size) is int and least <= size <= _MOST for size in sizes)
     ):
         raise DomainError(
             f"{name} must be an integer, {least} or more, or {count} of them, one per spatial "
-            f"dimension, however: {name}={value!r}"
+            f"dimension, each below 2**31, however: {name}={value!r}"
         )
-    return tuple(value)
+    return tuple(sizes)
 
 
 def check_dims(name: str, value: Sequence[int]) -> tuple[int, ...]:
@@ -62,10 +64,10 @@ def check_dims(name: str, value: Sequence[int]) -> tuple[int, ...]:
 
 def check_size(name: str, value: int, least: int) -> int:
     """Return an integer of at least ``least``; refuse anything else."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MOST:
         raise DomainError(
             f"{name} must be an integer, {least} or more, however: {name}={value!r}; "
-            "count units and layers in whole numbers"
+            "count units and layers in whole numbers, below 2**31"
         )
     return value
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from selfnorm import functional, init
 from selfnorm.errors import DataError, DomainError
+from selfnorm.functional._checks import is_number
 from selfnorm.nn._checks import check_dtype, check_generator, check_size
 from selfnorm.nn._linear import LinearSELU
 
@@ -115,9 +116,10 @@ class SNNField(nn.Module):
                 "time_features must be even, a cosine and a sine each, however: "
                 f"time_features={time_features}"
             )
-        if isinstance(time_share, bool) or not 0.0 <= time_share <= 1.0:
+        if not is_number(time_share) or not 0.0 <= time_share <= 1.0:
             raise DomainError(
-                f"time_share must be between 0 and 1, however: time_share={time_share!r}"
+                f"time_share must be a number between 0 and 1, however: time_share={time_share!r}; "
+                "0.5 gives the time as much of the first layer as the point"
             )
         check_dtype(dtype)
         check_generator(generator)
@@ -270,6 +272,8 @@ def flow_matching_loss(
     ------
     DataError
         If the data are no matrix of floating-point numbers with at least one row.
+    DomainError
+        If the field cannot be called.
 
     Examples
     --------
@@ -279,6 +283,12 @@ def flow_matching_loss(
     >>> flow_matching_loss(lambda x, t: torch.zeros_like(x), data, generator=g).round().item()
     1.0
     """
+    _check_field(field)
+    if not isinstance(data, Tensor):
+        raise DataError(
+            "data must be floating-point rows in a torch.Tensor, however: a "
+            f"{type(data).__name__} came; torch.as_tensor(data, dtype=torch.float32) converts it"
+        )
     if data.dim() != 2 or not data.numel() or not data.is_floating_point():
         raise DataError(
             "data must be floating-point rows of shape (N, features), N at least 1, however: "
@@ -321,6 +331,13 @@ def integrate_flow(field: Field, x: Tensor, steps: int = 32, *, method: str = "h
     >>> integrate_flow(lambda x, t: x, torch.ones(1, 1), 8, method="rk4")
     tensor([[2.7183]])
     """
+    _check_field(field)
+    if not isinstance(x, Tensor) or x.dim() != 2 or not x.is_floating_point():
+        shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        raise DomainError(
+            f"x must be a floating-point tensor of shape (N, features), however: x is {shape}; "
+            "torch.randn(N, features) is noise"
+        )
     check_size("steps", steps, 1)
     if method not in _METHODS:
         raise DomainError(f"method must be among {', '.join(_METHODS)}, however: method={method!r}")
@@ -342,6 +359,14 @@ def integrate_flow(field: Field, x: Tensor, steps: int = 32, *, method: str = "h
                 fourth = slope(x + h * third, 1.0)
                 x = x + h / 6.0 * (first + 2.0 * (second + third) + fourth)
     return x
+
+
+def _check_field(field: Field) -> None:
+    if not callable(field):
+        raise DomainError(
+            f"field must be callable as field(x, t), however: field={field!r}; SNNField(features) "
+            "is one"
+        )
 
 
 @contextmanager

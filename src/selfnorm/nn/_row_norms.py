@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from torch.utils.hooks import RemovableHandle
 from selfnorm.errors import DomainError
 
 __all__ = ["RowNorms", "keep_row_norms", "rows_of"]
+
+_SCRIPTED: Final = ("Linear", "Conv1d", "Conv2d", "Conv3d")  # names that TorchScript keeps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +108,20 @@ def keep_row_norms(
     >>> list(held.layers), net[0].weight.square().sum(1).detach().round(decimals=4).tolist()
     (['0'], [1.0, 1.0, 1.0, 1.0])
     """
+    if not isinstance(model, nn.Module):
+        raise DomainError(
+            f"model must be a torch.nn.Module, however: model={model!r}; pass the instance in "
+            "training"
+        )
+    if not hasattr(optimizer, "register_step_post_hook"):
+        raise DomainError(
+            f"optimizer must be a torch.optim.Optimizer, however: optimizer={optimizer!r}; pass "
+            "the one that trains the model"
+        )
+    if isinstance(layers, str):
+        raise DomainError(
+            f"layers must be paths, however: layers={layers!r} is one text; write [{layers!r}]"
+        )
     for name, value in (("decay", decay), ("target", target)):
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if value is not None and not (number and 0.0 < value < math.inf):
@@ -166,14 +182,15 @@ def rows_of(layer: nn.Module) -> Tensor | None:
 
     Transposed convolutions, whose units lie across, count as none; so do parametrised weights.
     """
-    if not isinstance(layer, nn.Linear | _ConvNd):
+    # Scripted modules have no plain dictionary of parameters; parametrised ones no such parameter.
+    weight = dict(layer.named_parameters(recurse=False)).get("weight")
+    scripted = isinstance(layer, torch.jit.ScriptModule) and layer.original_name in _SCRIPTED
+    if not (scripted or isinstance(layer, nn.Linear | _ConvNd)):
         sized = (getattr(layer, "out_features", None), getattr(layer, "in_features", None))
-        weight = layer._parameters.get("weight")
         if None in sized or weight is None or tuple(weight.shape) != sized:
             return None
     if isinstance(layer, _ConvTransposeNd) or parametrize.is_parametrized(layer):
         return None
-    weight = layer._parameters.get("weight")
     if weight is None or isinstance(weight, nn.UninitializedParameter) or weight.numel() == 0:
         return None
     return weight.detach().flatten(1)

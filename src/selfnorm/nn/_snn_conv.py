@@ -53,7 +53,7 @@ class SNNConv(ImageNetwork):
         Size of the windows.
     padding : "same", "valid", int or (int, int)
         As for :class:`ConvSELU2d`.
-    padding_mode : {"replicate", "reflect", "circular", "rescaled", "zeros"}
+    padding_mode : {"rescaled", "replicate", "reflect", "circular", "zeros"}
         As for :class:`ConvSELU2d`.
     dropout : float
         Probability of dropping in training, in [0, 1], after each convolution.
@@ -140,7 +140,7 @@ class SNNConv(ImageNetwork):
         stages: int | None = None,
         kernel_size: int | Sequence[int] = 3,
         padding: str | int | Sequence[int] = "same",
-        padding_mode: str = "replicate",
+        padding_mode: str = "rescaled",
         dropout: float = 0.0,
         channel_dropout: bool = False,
         activation: str = "selu",

@@ -55,7 +55,7 @@ class SNNResNet(ImageNetwork):
         last map at 4 x 4 or more.
     kernel_size : int or (int, int)
         Size of the windows.
-    padding_mode : {"replicate", "reflect", "circular", "rescaled", "zeros"}
+    padding_mode : {"rescaled", "replicate", "reflect", "circular", "zeros"}
         As for :class:`ConvSELU2d`.
     skip : float, optional
         The weight s of the shortcuts, in [0, 1]. Default: ``ScaledResidual.skip_for_depth``, with
@@ -142,7 +142,7 @@ class SNNResNet(ImageNetwork):
         width: int = 32,
         stages: int | None = None,
         kernel_size: int | Sequence[int] = 3,
-        padding_mode: str = "replicate",
+        padding_mode: str = "rescaled",
         skip: float | None = None,
         dropout: float = 0.0,
         channel_dropout: bool = False,

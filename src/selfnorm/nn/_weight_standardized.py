@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Final
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,17 @@ from torch.nn import functional
 
 from selfnorm import init
 from selfnorm.errors import DomainError
-from selfnorm.nn._checks import check_channels, check_dtype, check_generator, check_size
+from selfnorm.nn._checks import (
+    check_channels,
+    check_dtype,
+    check_generator,
+    check_size,
+    check_sizes,
+)
 
 __all__ = ["WSConv1d", "WSConv2d", "WSConv3d", "WSLinear"]
+
+_PADDING_MODES: Final = ("zeros", "reflect", "replicate", "circular")
 
 
 def standardize_weight(weight: Tensor) -> Tensor:
@@ -167,6 +175,7 @@ class WSLinear(_Standardized, nn.Linear):
 class _WSConv(_Standardized):
     """The constructor and the product of the three convolutions."""
 
+    _dims: ClassVar[int]
     _conv_forward: Any  # torch's, which pads as padding_mode says
 
     def __init__(
@@ -186,6 +195,17 @@ class _WSConv(_Standardized):
         dtype: torch.dtype | None = None,
     ) -> None:
         check_channels(in_channels, out_channels, groups)
+        check_sizes("kernel_size", kernel_size, self._dims, 1)
+        check_sizes("stride", stride, self._dims, 1)
+        check_sizes("dilation", dilation, self._dims, 1)
+        if not isinstance(padding, str) or padding not in ("same", "valid"):
+            sides: Any = padding  # another text is refused with all that is no number
+            check_sizes("padding", sides, self._dims, 0)
+        if not isinstance(padding_mode, str) or padding_mode not in _PADDING_MODES:
+            raise DomainError(
+                f"padding_mode must be among {', '.join(_PADDING_MODES)}, however: "
+                f"padding_mode={padding_mode!r}"
+            )
         check_dtype(dtype)
         check_generator(generator)
         super().__init__(
@@ -264,6 +284,8 @@ class WSConv1d(_WSConv, nn.Conv1d):
     torch.Size([2, 6, 3])
     """
 
+    _dims = 1
+
 
 class WSConv2d(_WSConv, nn.Conv2d):
     r"""2-d convolution with standardised weights: sum 0, sum of squares 1 per channel.
@@ -318,6 +340,8 @@ class WSConv2d(_WSConv, nn.Conv2d):
     torch.Size([2, 6, 3, 4])
     """
 
+    _dims = 2
+
 
 class WSConv3d(_WSConv, nn.Conv3d):
     r"""3-d convolution with standardised weights: sum 0, sum of squares 1 per channel.
@@ -371,3 +395,5 @@ class WSConv3d(_WSConv, nn.Conv3d):
     >>> layer(torch.zeros(2, 4, 5, 6, 7)).shape
     torch.Size([2, 6, 3, 4, 5])
     """
+
+    _dims = 3

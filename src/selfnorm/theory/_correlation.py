@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from selfnorm.errors import DomainError
+from selfnorm.errors import ConvergenceError, DomainError
 from selfnorm.theory._activation_type import Activation
 from selfnorm.theory._activations import activation
 from selfnorm.theory._local_moments import local_moments
@@ -26,6 +26,7 @@ from selfnorm.theory._validation import (
 
 _NEAR_ONE: Final = 1.0 - 1e-6
 _LOG_VAR: Final = np.linspace(math.log(1e-8), math.log(1e8), 321)
+_FAINT: Final = 1e-9  # correlations below are taken as proportional to their effect
 _NOISE: Final = 1e-10
 
 
@@ -284,9 +285,17 @@ def _covariance(f: Activation, y: float, x: float, c: float, column: int) -> flo
     c >= 0; for c < 0 it is Cov[h(w), h(-w)], from Var[h(w) + h(-w)/2] = 5/4 Var h + Cov. (The
     plain sum would be nothing but rounding for an odd f.)
     """
-    share, rest = math.sqrt(abs(c) * x), (1.0 - abs(c)) * x
-    if share == 0.0:
+    if c == 0.0:
         return 0.0
+    if abs(c) < _FAINT:
+        # A power series in c without constant: what is left out is c times _FAINT at most, while
+        # the quadrature would see nothing but rounding. So it does at _FAINT itself where the
+        # linear term is below 1e-7, which leaves less than 1e-16 here.
+        try:
+            return c / _FAINT * _covariance(f, y, x, _FAINT, column)
+        except ConvergenceError:
+            return 0.0
+    share, rest = math.sqrt(abs(c) * x), (1.0 - abs(c)) * x
 
     function = f.slope if column else f.function
     method: Callable[[Array, Array], tuple[Array, ...]] = f.form.moments

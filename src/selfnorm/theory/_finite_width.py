@@ -71,7 +71,7 @@ def propagate(
     f: Activation, covariance: Array, incoming: Incoming, drop: Dropping, skip: float, width: int
 ) -> Array:
     """Covariance of (mean, var) over the units of the next layer."""
-    jacobian, noise = _branch(f, incoming, drop)
+    jacobian, noise = linearised(f, incoming, drop)
     branch = np.sqrt(1.0 - skip * skip)
     weight = np.array([branch, branch * branch])
     jacobian = weight[:, None] * jacobian + np.diag([skip, skip * skip])
@@ -82,8 +82,8 @@ def propagate(
     return result
 
 
-def _branch(f: Activation, incoming: Incoming, drop: Dropping) -> tuple[Array, Array]:
-    """Differentiate the branch's (mean, var) by the incoming ones; covariance of one unit."""
+def linearised(f: Activation, incoming: Incoming, drop: Dropping) -> tuple[Array, Array]:
+    """Differentiate a layer's (mean, var) by the incoming ones; covariance of one unit."""
     y, x = np.broadcast_arrays(incoming.y, np.maximum(incoming.x, np.finfo(np.float64).tiny))
     local = local_moments(f, y, x)
     mean = float(local.mean.mean())
