@@ -150,7 +150,7 @@ def train_table(
     rates = None
     if time_limit is not None:
         tell("measuring what a step of the training takes")
-        rates = rates_of(estimator, training, targets, generator)
+        rates = rates_of(budget, estimator, training, targets, generator)
         training, targets, changes = within(
             budget,
             rates,
