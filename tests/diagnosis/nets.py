@@ -526,7 +526,7 @@ HEALTHY: dict[str, Case] = {
     "SNNAutoencoder": (lambda: sn.nn.SNNAutoencoder(30, 4, width=80, variational=True), standard),
     "SNNField": (lambda: sn.nn.SNNField(7, width=96), None),
     "SNNSequenceClassifier": (
-        lambda: sn.nn.SNNSequenceClassifier(6, 3, hidden=48),
+        lambda: sn.nn.SNNSequenceClassifier(6, 3, width=48),
         lambda: standard(9 * 11, 6).reshape(9, 11, 6),
     ),
     "pools that keep moments": (pooled, images),
