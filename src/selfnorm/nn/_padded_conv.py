@@ -155,7 +155,7 @@ class PaddedConv(nn.Module):
         # Tensors of a tracer or of a transform die with it.
         traced = (
             torch.compiler.is_compiling()
-            or _tracing()
+            or _tracing()  # type: ignore[no-untyped-call]
             or torch._C._are_functorch_transforms_active()
         )
         if type(scale) is Tensor and not traced:
