@@ -20,6 +20,7 @@ from selfnorm.tabular._held_out import held_out_outputs
 from selfnorm.tabular._mixture import fit_shares
 
 FEW: dict[str, Any] = {"hidden_layer_sizes": (8, 8), "n_members": 5, "max_iter": 6}
+THREE = 2.0 * (1.0 - np.log(3 / 2) / np.log(5.0))  # the weight decay for three classes
 
 
 @pytest.fixture
@@ -79,7 +80,8 @@ def test_half_of_the_members_decay_and_the_kinds_hold_out_the_same_rows() -> Non
     X, y = table(160)
     model = SNNClassifier(**FEW, random_state=0)
     job = model._job(X, y, None)
-    assert [plan.weight_decay for plan in job.plans] == [0.0, 0.0, 0.0, 2.0, 2.0]
+    decays = [plan.weight_decay for plan in job.plans]
+    assert decays == pytest.approx([0.0, 0.0, 0.0, THREE, THREE])
     assert job.extra == 0
     assert job.held_out is not None
     for k in (3, 4):
@@ -103,7 +105,8 @@ def test_what_was_chosen_is_in_the_networks_and_wherever_they_go(
     X, y = table(160, classes)
     model = SNNClassifier(**FEW, random_state=0).fit(X, y)
     factors = model.member_factors_
-    np.testing.assert_array_equal(model.member_weight_decays_, [0.0, 0.0, 0.0, 2.0, 2.0])
+    decay = {2: 2.0, 3: THREE}[classes]
+    np.testing.assert_allclose(model.member_weight_decays_, [0.0, 0.0, 0.0, decay, decay])
     assert factors.mean() == pytest.approx(1.0)
     assert factors[0] == factors[2] != factors[3] == factors[4]
     plain = SNNClassifier(**FEW, random_state=0, calibrate=False).fit(X, y)
@@ -117,6 +120,14 @@ def test_what_was_chosen_is_in_the_networks_and_wherever_they_go(
         mean = torch.stack([network(rows) for network in model.networks_]).mean(0).numpy()
     mean = mean / model.temperature_ + model.logit_offsets_
     np.testing.assert_allclose(mean.squeeze(), model.decision_function(X), atol=1e-4)
+
+
+def test_a_factor_multiplies_outputs() -> None:
+    X, y = table(60)
+    model = SNNClassifier(**{**FEW, "max_iter": 2}, random_state=0).fit(X, y)
+    before, factors = model._outputs(X), np.linspace(0.2, 1.8, 5)
+    model._weigh(factors)
+    np.testing.assert_allclose(model._outputs(X), factors[:, None, None] * before, rtol=1e-5)
 
 
 @pytest.mark.usefixtures("early")
@@ -139,13 +150,13 @@ def test_weights_are_copies_and_the_order_does_not_matter() -> None:
         ({"early_stopping": True}, [0.0] * 5),
         ({"solver": "sgd"}, [0.0] * 5),
         ({"n_members": 1}, [0.0]),
-        ({"n_members": 2}, [0.0, 2.0]),
+        ({"n_members": 2}, [0.0, THREE]),
     ],
 )
 def test_what_is_given_wins(parameters: dict[str, Any], decays: list[float]) -> None:
     X, y = table(90)
     model = SNNClassifier(**{**FEW, **parameters, "max_iter": 2}, random_state=0).fit(X, y)
-    np.testing.assert_array_equal(model.member_weight_decays_, decays)
+    np.testing.assert_allclose(model.member_weight_decays_, decays)
     np.testing.assert_array_equal(model.member_factors_, np.ones(len(decays)))
 
 
@@ -159,11 +170,22 @@ def test_streams_and_labels_that_come_together_have_no_kinds() -> None:
 
 
 def test_the_rule_begins_above_2400_rows() -> None:
-    decays = [defaults_for(n, 9, 3, "classification").weight_decay for n in (2400, 2700, 3000)]
+    decays = [defaults_for(n, 9, 1, "classification").weight_decay for n in (2400, 2700, 3000)]
     assert decays[0] == 0.0
     assert 0.5 < decays[1] < 1.5
     assert decays[2] == 2.0
-    assert defaults_for(90_000, 9, 3, "classification").weight_decay == 2.0
+    assert defaults_for(90_000, 9, 1, "classification").weight_decay == 2.0
     assert defaults_for(90_000, 9, 1, "regression").weight_decay == 0.0
-    small, large = (defaults_for(n, 9, 3, "classification").steps(n) for n in (2400, 19_200))
+    small, large = (defaults_for(n, 9, 1, "classification").steps(n) for n in (2400, 19_200))
     assert large == pytest.approx(2.0 * small, rel=0.06)  # the cube root of 8
+
+
+def test_many_classes_train_longer_and_all_alike() -> None:
+    rules = [defaults_for(19_200, 9, classes, "classification") for classes in (1, 2, 4, 10, 40)]
+    decays = [rule.weight_decay for rule in rules]
+    assert decays[0] == decays[1] == 2.0
+    assert decays[2] == pytest.approx(2.0 * (1.0 - np.log(2.0) / np.log(5.0)))
+    assert decays[3:] == [0.0, 0.0]
+    steps = [rule.steps(19_200) for rule in rules]
+    assert steps[0] == steps[1] < steps[2] < steps[3] == steps[4]
+    assert steps[4] == pytest.approx(150.0 * 96.0**0.7, rel=0.06)

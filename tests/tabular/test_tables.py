@@ -120,7 +120,7 @@ def test_rows_over_many_blocks(table, monkeypatch: pytest.MonkeyPatch) -> None:
         (b'a,b\n1,"x\ny"\n1,2,3\n', "2 fields.*line 4 of .* has 3"),
         (b'a,b\n1,2\n3,"x\n4,5\n', "quotation mark.*begins in line 3"),
         ("a,b\n1,ü\n".encode("latin1"), "UTF-8.*at byte 6, there is 0xfc.*iconv -f latin1"),
-        ("a,b\n1,2\n".encode("utf-16"), "UTF-8.*UTF-16"),
+        ("a,b\n1,2\n".encode("utf-16"), "UTF-8.*UTF-16; iconv -f utf-16"),
         ("a,b\n1,2\n".encode("utf-16-be"), "UTF-8.*zero byte"),
         ("a,b\n1,ü".encode()[:-1], "UTF-8.*ends inside a character"),
         (b"PK\3\4rest", "Excel workbook or a zip"),

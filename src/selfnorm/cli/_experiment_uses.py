@@ -41,11 +41,11 @@ SEEDS = click.option("--seeds", type=int, help="Number of seeds.")
 @SEED
 @SEEDS
 @output_options("out/autoencoder")
-def autoencoder(json_file: str | None, **options: Any) -> None:
+def autoencoder(as_json: bool, **options: Any) -> None:
     """Deep autoencoders of SELU layers beside ReLU, batch norm, ELU and tanh."""
     from selfnorm import experiments
 
-    run(experiments.autoencoder, _given(options), json_file, hide=("parameters",))
+    run(experiments.autoencoder, _given(options), as_json, hide=("parameters",))
 
 
 @click.command("generative")
@@ -60,11 +60,11 @@ def autoencoder(json_file: str | None, **options: Any) -> None:
 @SEED
 @SEEDS
 @output_options("out/generative")
-def generative(json_file: str | None, **options: Any) -> None:
+def generative(as_json: bool, **options: Any) -> None:
     """Flow matching with fields of SELU layers beside the usual ones."""
     from selfnorm import experiments
 
-    run(experiments.generative, _given(options), json_file, hide=("parameters",))
+    run(experiments.generative, _given(options), as_json, hide=("parameters",))
 
 
 @click.command("recurrent")
@@ -78,11 +78,11 @@ def generative(json_file: str | None, **options: Any) -> None:
 @SEED
 @SEEDS
 @output_options("out/recurrent")
-def recurrent(json_file: str | None, **options: Any) -> None:
+def recurrent(as_json: bool, **options: Any) -> None:
     """Recurrent nets on tasks that need a long memory."""
     from selfnorm import experiments
 
-    run(experiments.recurrent, _given(options), json_file, hide=("parameters",))
+    run(experiments.recurrent, _given(options), as_json, hide=("parameters",))
 
 
 @click.command("transformer")
@@ -98,11 +98,11 @@ def recurrent(json_file: str | None, **options: Any) -> None:
 @SEED
 @SEEDS
 @output_options("out/transformer")
-def transformer(json_file: str | None, **options: Any) -> None:
+def transformer(as_json: bool, **options: Any) -> None:
     """Train transformers whose MLP blocks have no layer norm beside the usual ones."""
     from selfnorm import experiments
 
-    run(experiments.transformer, _given(options), json_file, hide=("parameters",))
+    run(experiments.transformer, _given(options), as_json, hide=("parameters",))
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Final
 from selfnorm.diagnosis._context import Context
 from selfnorm.diagnosis._probe import Measured
 from selfnorm.diagnosis._records import Finding, LayerMoments, finding
-from selfnorm.diagnosis._rules_weights import looks_drawn
+from selfnorm.diagnosis._rules_size import for_depth_fix, neutral_dropout_fix
+from selfnorm.diagnosis._rules_weights import init_fix, looks_drawn
 
 __all__ = ["measured_findings"]
 
@@ -17,6 +18,7 @@ __all__ = ["measured_findings"]
 _FAINT: Final = 1e-2
 _LOUD: Final = 1e2
 _GRADIENT: Final = 100.0  # factor of squared gradients over the whole depth, either way
+_TAU: Final = 0.2  # of the logarithm of a sum of squares: 1.0716 a layer is SELU's own growth
 _SHARE: Final = 0.5  # of saturated outputs, or of dead units, that is worth a finding
 
 
@@ -34,7 +36,7 @@ def measured_findings(
         return
     yield from _variance(context, layers)
     yield from _shares(layers)
-    yield from _gradients(layers)
+    yield from _gradients(context, layers)
     yield from _mismatch(layers)
 
 
@@ -90,7 +92,7 @@ def _shares(layers: Sequence[LayerMoments]) -> Iterator[Finding]:
             )
 
 
-def _gradients(layers: Sequence[LayerMoments]) -> Iterator[Finding]:
+def _gradients(context: Context, layers: Sequence[LayerMoments]) -> Iterator[Finding]:
     selus = [one for one in layers if one.kind == "selu" and one.gradient_gain is not None]
     if len(selus) < 2:
         return
@@ -104,11 +106,28 @@ def _gradients(layers: Sequence[LayerMoments]) -> Iterator[Finding]:
         selus[0].place,
         f"Squared gradients are multiplied by {math.exp(log):.3g} over {len(selus)} layers on "
         f"their way back (theory: {theirs:.3g}).",
-        f"selfnorm.nn.SELU.for_depth({len(selus) + 1}) for growth; less dropout for decay",
+        _gradient_fix(context, log),
         growth=math.exp(log),
         predicted=theirs,
         layers=len(selus),
     )
+
+
+def _gradient_fix(context: Context, log: float) -> str:
+    """Return the line for gradients that grow or fade: weights first, then depth, then dropout."""
+    rows = [(op, facts) for op in context.selu_layers if (facts := context.weights(op)) is not None]
+    wrong = [
+        op
+        for op, facts in rows
+        if abs(math.log(max(facts.tau, 1e-30))) > _TAU and log * (facts.tau - 1.0) > 0
+    ]
+    if 2 * len(wrong) > len(rows):
+        if all(looks_drawn(facts) for _, facts in rows):
+            return init_fix(context, wrong)
+        return "selfnorm.nn.keep_row_norms(model, optimizer)"
+    if log > 0.0:
+        return for_depth_fix(context, max(context.free_depth))
+    return neutral_dropout_fix(context) or init_fix(context, [op for op, _ in rows])
 
 
 def _mismatch(layers: Sequence[LayerMoments]) -> Iterator[Finding]:

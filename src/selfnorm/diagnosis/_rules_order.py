@@ -35,7 +35,7 @@ def plain_dropout(context: Context) -> Iterator[Finding]:
     found = [
         op
         for op in context.graph.of("dropout")
-        if op.facts.get("p") and _is_after_selu(context, op) and not _serves_attention(context, op)
+        if op.facts.get("p") and _is_after_selu(context, op) and not context.is_alone(op)
     ]
     for group in _by(found, "p"):
         p = float(group[0].facts["p"])
@@ -114,11 +114,6 @@ def alpha_dropout(context: Context) -> Iterator[Finding]:
 def _is_after_selu(context: Context, op: Op) -> bool:
     before = context.last_activation(op)
     return bool(before) and before[0].name == "selu"
-
-
-def _serves_attention(context: Context, op: Op) -> bool:
-    """Tell the dropout of a transformer's feed-forward part, between two normalisations."""
-    return context.attends and context.free_depth[op.index] <= 1
 
 
 def _differs(op: Op, selu: Op) -> bool:
@@ -228,7 +223,7 @@ def residual(context: Context) -> Iterator[Finding]:
         "unscaled-residual",
         join_places(op.place for op in found),
         f"{blocks} the variances of both parts{shown}; over all sums the variance grows up to "
-        f"{2.0 ** len(found):.3g}-fold.",
+        f"{2.0 ** max(1, sum(_has_shortcut(context, op) for op in found)):.3g}-fold.",
         _residual_fix(found),
         **evidence,
     )
@@ -247,6 +242,14 @@ def _is_residual(context: Context, op: Op) -> bool:
         return False
     branch = (masks[0] | masks[1]) & ~common
     return _matters(context, op, branch)
+
+
+def _has_shortcut(context: Context, op: Op) -> bool:
+    """Tell a sum of which one side is the block's input itself: these multiply their growth."""
+    graph = context.graph
+    masks = [0 if k < 0 else graph.ancestors[k] | (1 << k) for k in op.inputs[:2]]
+    own = [mask & ~(masks[0] & masks[1]) for mask in masks]
+    return any(not any(one.kind == "weight" for one in graph.members(mask)) for mask in own)
 
 
 def _adds_input(context: Context, op: Op) -> bool:

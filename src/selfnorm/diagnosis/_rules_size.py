@@ -11,11 +11,11 @@ from torch import nn
 
 from selfnorm import theory
 from selfnorm.diagnosis._context import Context, code_path, fixed_point_of, join_places
-from selfnorm.diagnosis._graph import Op
+from selfnorm.diagnosis._graph import PASSING, Op
 from selfnorm.diagnosis._records import Finding, finding
 from selfnorm.diagnosis._rules_order import replace_fix
 
-__all__ = ["depth", "input_moments", "optimizer", "width"]
+__all__ = ["depth", "everywhere", "input_moments", "optimizer", "width"]
 
 # Squared gradients over the whole depth; 50 SELUs give 32, and train.
 _GRADIENT: Final = 100.0
@@ -43,20 +43,30 @@ def depth(context: Context) -> Iterator[Finding]:
         return
     last = context.selus[-1]
     if factor > 1.0:
-        var = float(theory.match_depth(count).var)
         words = f"{count} SELUs in a row multiply squared gradients by {factor:.3g}."
-        new = f"selfnorm.nn.SELU.for_depth({count})"
-        fix = f"{_everywhere(context, context.selus, new)}  # inputs times {math.sqrt(var):.3g}"
+        fix = for_depth_fix(context, count)
     else:
         words = f"{count} SELUs with alpha dropout multiply squared gradients by {factor:.3g}."
-        # The rate at which the growth by SELU and the decay by dropout cancel.
-        rate = float(theory.gradient_neutral_dropout())
-        ops = [op for op in context.graph.of("alpha_dropout") if op.facts.get("p")]
-        fix = _everywhere(context, ops, f"selfnorm.nn.AlphaDropout({rate:.3g})")
+        fix = neutral_dropout_fix(context)
     yield finding("too-deep", last.place, words, fix, depth=count, gradient_factor=factor)
 
 
-def _everywhere(context: Context, ops: list[Op], new: str) -> str:
+def for_depth_fix(context: Context, count: int) -> str:
+    """Return the line for gradients that grow over so many SELUs: a fixed point nearer to 0."""
+    var = float(theory.match_depth(count).var)
+    new = f"selfnorm.nn.SELU.for_depth({count})"
+    return f"{everywhere(context, context.selus, new)}  # inputs times {math.sqrt(var):.3g}"
+
+
+def neutral_dropout_fix(context: Context) -> str:
+    """Return the line for gradients that fade: the rate at which dropout cancels SELU's growth."""
+    rate = float(theory.gradient_neutral_dropout())
+    ops = [op for op in context.graph.of("alpha_dropout") if op.facts.get("p")]
+    return everywhere(context, ops, f"selfnorm.nn.AlphaDropout({rate:.3g})") if ops else ""
+
+
+def everywhere(context: Context, ops: list[Op], new: str) -> str:
+    """Return the line that puts a module in the place of others, or the module's own."""
     if ops and all(op.by_module for op in ops):
         modules = context.modules
         kinds = {type(modules.get(op.place)).__name__ for op in ops}
@@ -229,10 +239,23 @@ def _is_first(context: Context, op: Op) -> bool:
 
 
 def _is_behind_foreign(context: Context, op: Op) -> bool:
-    """Tell a network's first SELU layer behind another activation, a recurrent part or a pool."""
+    """Tell a first SELU layer behind another activation, a recurrent part or a pool.
+
+    In a network with attention that is the first one behind the last normalisation.
+    """
     earlier = context.graph.ancestors[op.index]
-    if any(one.index != op.index and (earlier >> one.index) & 1 for one in context.selu_layers):
+    if any(
+        one.index != op.index
+        and (earlier >> one.index) & 1
+        and not (context.attends and context.free_depth[op.index] == 0)
+        for one in context.selu_layers
+    ):
         return False
+    before_norm = context.graph.before(op, PASSING - {"norm"})
+    if any(
+        one is not None and one.kind == "norm" and "pool" in passed for one, passed in before_norm
+    ):
+        return True
     return any(
         before is not None
         and "norm" not in passed

@@ -25,6 +25,7 @@ _FAINT: Final = 1e-2
 _LOUD: Final = 1e2
 _SIGMAS: Final = 5.0  # standard errors beyond which something is not chance
 _ENOUGH: Final = 64  # weights by which a distribution can be told
+_SMALL: Final = 0.05  # a sum of squares that nobody has by default
 _ROUNDING: Final = 2.0**-8  # of a bound in bfloat16, and of the weights in it
 
 
@@ -87,7 +88,18 @@ def initialisation(context: Context) -> Iterator[Finding]:
             found = [(op, facts) for op, facts in alone if _may_be(known, facts)]
             faulty |= {op.index for op, _ in found}
             yield _named(context, known, found)
-    rest = [(op, facts) for op, facts in rows if op.index not in faulty | shared]
+    rows = [(op, facts) for op, facts in rows if op.index not in faulty | shared]
+    orthogonal = [one for one in rows if _is_off_orthogonal(one[1])]
+    # With gain 1, too, more units than inputs have short rows; the layers after mend that.
+    far = [
+        facts.units <= facts.fan_in
+        for op, facts in orthogonal
+        if not _range(context.next_selu(op))[0] < facts.tau < _range(context.next_selu(op))[1]
+    ]
+    if any(far) and 2 * len(far) >= len(rows):
+        faulty |= {op.index for op, _ in orthogonal}
+        yield _orthogonal(context, orthogonal)
+    rest = [(op, facts) for op, facts in rows if op.index not in faulty]
     yield from _unnamed(context, rest, bool(faulty))
 
 
@@ -131,9 +143,7 @@ def _exempt(context: Context, op: Op) -> bool:
     selu = context.next_selu(op)
     if selu is None:
         return True
-    if not context.attends:
-        return False
-    return context.free_depth[selu.index] <= 1
+    return context.is_alone(selu)
 
 
 def _is(known: _Known, facts: WeightFacts) -> bool:
@@ -182,6 +192,32 @@ def _named(context: Context, known: _Known, found: Sequence[tuple[Op, WeightFact
         high=high,
         layers=len(ops),
         selus=depth,
+    )
+
+
+def _is_off_orthogonal(facts: WeightFacts) -> bool:
+    return facts.init.shape == "orthogonal" and not math.isclose(facts.tau, 1.0, rel_tol=0.05)
+
+
+def _orthogonal(context: Context, found: Sequence[tuple[Op, WeightFacts]]) -> Finding:
+    """Say that torch's orthogonal initialisation has gain, or more units than inputs."""
+    ops, taus = [op for op, _ in found], [facts.tau for _, facts in found]
+    low, high = _range(context.next_selu(ops[0]))
+    span = f"{min(taus):.3g}" + (f" to {max(taus):.3g}" if max(taus) > 1.01 * min(taus) else "")
+    ends = [float(theory.moments("selu", 0.0, tau).var) for tau in (min(taus), max(taus))]
+    given = f"{ends[0]:.2g}" + (f" to {ends[1]:.2g}" if " to " in span else "")
+    return finding(
+        "weight-scale",
+        join_places(op.place for op in ops),
+        f"{_count(ops)} orthogonal initialisation whose rows are not of length 1: a unit's squared "
+        f"weights sum to {span}, SELU needs 1 (it holds a variance from {low:.3g} to {high:.3g}). "
+        f"Theory predicts that each alone turns variance 1 into {given}.",
+        init_fix(context, ops, ", method='orthogonal'"),
+        weight_sumsq_low=min(taus),
+        weight_sumsq_high=max(taus),
+        low=low,
+        high=high,
+        layers=len(ops),
     )
 
 
@@ -311,7 +347,7 @@ def _scale_finding(
 _REFUSED: Final = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 
 
-def init_fix(context: Context, ops: Sequence[Op]) -> str:
+def init_fix(context: Context, ops: Sequence[Op], how: str = "") -> str:
     """Return the shortest line that initialises these layers and spoils no other."""
     modules = context.modules
     paths = list(dict.fromkeys(op.place for op in ops))
@@ -323,10 +359,11 @@ def init_fix(context: Context, ops: Sequence[Op]) -> str:
         return _fix_of_no_parameter(context, ops, paths)
     whole = _common_root(paths, modules)
     if whole is not None and _may_initialise(context, modules[whole], whole, paths):
-        return f"selfnorm.init.initialize_({code_path(whole)})"
+        return f"selfnorm.init.initialize_({code_path(whole)}{how})"
     if len(paths) == 1:
-        return f"selfnorm.init.initialize_({code_path(paths[0])})"
-    return f"for name in {tuple(paths)!r}: selfnorm.init.initialize_(model.get_submodule(name))"
+        return f"selfnorm.init.initialize_({code_path(paths[0])}{how})"
+    one = f"model.get_submodule(name){how}"
+    return f"for name in {tuple(paths)!r}: selfnorm.init.initialize_({one})"
 
 
 def _fix_of_no_parameter(context: Context, ops: Sequence[Op], paths: Sequence[str]) -> str:
@@ -388,12 +425,19 @@ def _may_initialise(context: Context, module: nn.Module, root: str, paths: Seque
 
 
 def _heads(context: Context) -> set[str]:
-    """Weight layers that feed no activation: the outputs."""
+    """Weight layers that feed no activation: the outputs, unless they start small on purpose."""
     return {
         op.place
         for op in context.graph.of("weight")
-        if all(
+        if not _is_small(context, op)
+        and all(
             after is None or after.kind != "activation" or after.name in ("sigmoid", "tanh")
             for after, _ in context.graph.after(op)
         )
     }
+
+
+def _is_small(context: Context, op: Op) -> bool:
+    """Tell the last layer of a policy, or one of zeros: torch's default has sums of 1/3."""
+    facts = context.weights(op)
+    return facts is not None and facts.tau < _SMALL

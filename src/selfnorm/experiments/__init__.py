@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from selfnorm.experiments._arms import ARMS
 from selfnorm.experiments._autoencoder import autoencoder
+from selfnorm.experiments._bench import BENCH_TASKS, BenchRow, bench
 from selfnorm.experiments._bn_vs_selu import IMAGE_ARMS, bn_vs_selu
 from selfnorm.experiments._claims import CLAIM_NAMES, claims
 from selfnorm.experiments._cost import COST_ARMS, cost
@@ -25,15 +26,18 @@ from selfnorm.experiments._weight_decay import weight_decay
 
 __all__ = [
     "ARMS",
+    "BENCH_TASKS",
     "CLAIM_NAMES",
     "COST_ARMS",
     "DEPTH_ARMS",
     "IMAGE_ARMS",
+    "BenchRow",
     "Dataset",
     "ExperimentResult",
     "ProgressCallback",
     "ProgressEvent",
     "autoencoder",
+    "bench",
     "bn_vs_selu",
     "claims",
     "cost",

@@ -57,8 +57,9 @@ class SNNClassifier(ClassifierMixin, ClassPredictions):  # type: ignore[misc]
         The rate at the start, greater than 0.
     weight_decay : "auto" or float
         Decoupled weight decay, 0 or more; biases do not decay. Auto: none up to 2,400 rows; above,
-        one half of the members has it (2 from 3,000 rows on), and rows that were held out tell how
-        much either half counts. Not with early stopping, sgd, `partial_fit` or an indicator y.
+        one half of the members has it (up to 2, less the more classes, none for ten), and rows that
+        were held out tell how much either half counts. Not with early stopping, sgd, `partial_fit`
+        or an indicator y.
     batch_size : "auto" or int
         Rows of a step.
     max_iter : "auto" or int

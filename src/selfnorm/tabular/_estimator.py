@@ -26,7 +26,8 @@ from selfnorm.tabular._ensemble import AveragedNetworks, Ensemble
 from selfnorm.tabular._held_out import held_out, held_out_outputs
 from selfnorm.tabular._plan import Plan, check_parameters, plan_for, seeds_for
 from selfnorm.tabular._preprocessing import Preprocessor
-from selfnorm.tabular._rows import Rows, merge
+from selfnorm.tabular._preprocessing._target_codes import FOLDS, target_columns
+from selfnorm.tabular._rows import Rows, merge, parts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,10 +149,23 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         going_on = bool(self.warm_start) and hasattr(self, "networks_")
         rows = self._prepare(X, y, sample_weight, first=not going_on, described=going_on)
         rows = merge(rows.X, rows.y, rows.weights)
+        if not going_on:
+            rows = self._describe_levels(rows)
         rows = self._scale_targets(rows, first=not going_on)
         if not going_on:
             rows = self._widen(rows, len(rows))
         return self._job_of(rows, going_on=going_on)
+
+    def _describe_levels(self, rows: Rows) -> Rows:
+        """Append to categories of many levels what the targets are like in each."""
+        if not self.preprocessor_.coded:
+            return rows
+        classes = rows.y.ndim == 1
+        folds = parts(rows.y, FOLDS, self.preprocessor_.random_state, classes=classes)
+        X = self.preprocessor_.add_targets(
+            rows.X, target_columns(rows.y, classes), rows.weights, folds
+        )
+        return dataclasses.replace(rows, X=X)
 
     def _widen(self, rows: Rows, count: int) -> Rows:
         """Append the piecewise linear features that a table of ``count`` rows shall have."""

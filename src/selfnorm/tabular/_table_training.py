@@ -214,7 +214,8 @@ def _usable(seen: Survey, target: str, ignore: Sequence[str]) -> list[Column]:
     columns = [one for name, one in seen.columns.items() if name not in out and one.usable]
     if not columns:
         others = [name for name in seen.columns if name not in out]
-        what = f"{listed(others)} hold nothing usable" if others else "there are no others"
+        holds = "holds" if len(others) == 1 else "hold"
+        what = f"{listed(others)} {holds} nothing usable" if others else "there are no others"
         raise DataError(
             "the table must have columns to learn from besides the target, however: "
             f"{what}; numbers, dates and texts that come again are usable"

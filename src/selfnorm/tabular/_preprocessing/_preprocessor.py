@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,27 +12,24 @@ from sklearn.exceptions import NotFittedError
 
 from selfnorm.errors import DataError, DomainError
 from selfnorm.tabular._bins import Bins
-from selfnorm.tabular._preprocessing._categories import CategoryTable, fit_category
+from selfnorm.tabular._preprocessing._categories import CategoryTable
 from selfnorm.tabular._preprocessing._checks import (
     check_columns,
     check_memory,
     check_weight,
-    places_of,
 )
 from selfnorm.tabular._preprocessing._columns import CategoryColumn, NumberColumn
 from selfnorm.tabular._preprocessing._frames import (
-    Numbers,
     Table,
     check_finite,
     read_table,
 )
-from selfnorm.tabular._preprocessing._numbers import NumberArrays, blocks, fit_numbers
+from selfnorm.tabular._preprocessing._learning import learn_columns
+from selfnorm.tabular._preprocessing._numbers import NumberArrays, blocks
 from selfnorm.tabular._preprocessing._stored import read_state, state_of
+from selfnorm.tabular._preprocessing._target_codes import append_target_codes
 
 __all__ = ["Preprocessor"]
-
-# Numbers at a time while fitting: 32 MiB of float64.
-_FIT_BLOCK: Final = 1 << 22
 
 CategoricalFeatures = Literal["auto"] | Sequence[int] | Sequence[str] | Sequence[bool] | None
 
@@ -50,7 +46,7 @@ class Preprocessor:
         refused.
     max_one_hot : int
         Categories of up to this many levels get one coordinate per level; others fixed random
-        codes of 2 ceil(log2(levels)) coordinates.
+        codes of 2 ceil(log2(levels)) coordinates, to which `add_targets` adds.
     random_state : int
         Seed of the random codes, 0 or more.
 
@@ -103,7 +99,8 @@ class Preprocessor:
     nothing of other rows and gives no output; of more than 4,096 levels the rarest count as
     unknown.
 
-    If no column gives an output, there is one column of zeros. `add_bins` appends further features.
+    If no column gives an output, there is one column of zeros. `add_targets` and `add_bins` append
+    further features.
 
     Examples
     --------
@@ -170,61 +167,16 @@ class Preprocessor:
         table = read_table(X)
         check_memory(table, table.n_features)
         rows, weight = check_weight(sample_weight, table.n_rows)
-        auto = isinstance(self.categorical_features, str) and self.categorical_features == "auto"
-        forced = set() if auto else places_of(self.categorical_features, table)
-        found: dict[int, NumberColumn | CategoryColumn] = {}
-        if table.matrix is not None:
-            self._fit_matrix(table, forced, rows, weight, found)
-        for index in range(table.n_features):
-            if index in found:
-                continue
-            column = (
-                table.texts(index)
-                if index in forced
-                else table.column(index)
-                if auto
-                else table.numbers(index)
-            )
-            if isinstance(column, Numbers):
-                values = column.values if rows is None else column.values[rows]
-                kind = column.kind or "number"
-                pair = fit_numbers(values[None, :].copy(), weight)[0]
-                found[index] = NumberColumn(index, table.label(index), kind, *pair)
-            else:
-                found[index] = fit_category(
-                    index,
-                    table.label(index),
-                    column
-                    if rows is None
-                    else dataclasses.replace(column, codes=column.codes[rows]),
-                    weight,
-                    max_one_hot=self.max_one_hot,
-                    seed=self.random_state,
-                )
-        self._learn(tuple(found[k] for k in range(table.n_features)), table.names)
+        columns = learn_columns(
+            table,
+            self.categorical_features,
+            rows,
+            weight,
+            max_one_hot=self.max_one_hot,
+            seed=self.random_state,
+        )
+        self._learn(columns, table.names)
         return self
-
-    def _fit_matrix(
-        self,
-        table: Table,
-        forced: set[int],
-        rows: NDArray[np.bool_] | None,
-        weight: NDArray[np.float64] | None,
-        found: dict[int, NumberColumn | CategoryColumn],
-    ) -> None:
-        """Learn the columns of numbers of a matrix, several at a time."""
-        matrix = table.matrix.tocsc() if sparse.issparse(table.matrix) else table.matrix
-        step = max(1, _FIT_BLOCK // table.n_rows)
-        labels = table.labels
-        for start in range(0, table.n_features, step):
-            part = matrix[:, start : start + step]
-            part = part.toarray() if sparse.issparse(part) else part
-            check_finite(part, labels[start : start + step])
-            part = part if rows is None else part[rows]
-            values = np.array(part.T, dtype=np.float64, order="C")
-            for k, pair in enumerate(fit_numbers(values, weight), start):
-                if k not in forced:
-                    found[k] = NumberColumn(k, labels[k], "number", *pair)
 
     def _learn(
         self, columns: tuple[NumberColumn | CategoryColumn, ...], names: list[str] | None
@@ -242,6 +194,7 @@ class Preprocessor:
         self._reads_all = len(self._numbers.used) == len(columns)
         self._kinds = {c.index: c.kind for c in numbers}
         self._categories = [CategoryTable(c) for c in categories]
+        self._target_places: list[int] = []
         self.bins: Bins | None = None
         self.output_names = [c.name for c in numbers if c.scaling is not None]
         self.output_names += [f"{c.name} missing" for c in numbers if c.flag is not None]
@@ -251,8 +204,47 @@ class Preprocessor:
             self.output_names = ["constant"]
         self.width = len(self.output_names)
 
+    def add_targets(
+        self,
+        rows: NDArray[np.float32],
+        targets: NDArray[np.float64],
+        weights: NDArray[np.float64] | None,
+        folds: list[NDArray[np.intp]],
+    ) -> NDArray[np.float32]:
+        """Append to the codes of categories what the target is like in each level.
+
+        Parameters
+        ----------
+        rows : numpy.ndarray of float32, shape (n_samples, width)
+            What `transform` gave for the training rows, in any order.
+        targets, weights, folds : numpy.ndarray and list
+            Of these rows; see `selfnorm.tabular._preprocessing._target_codes`.
+
+        Returns
+        -------
+        numpy.ndarray of float32, shape (n_samples, new width)
+            The training rows, each without what its own target tells. `transform` gives other rows
+            what all of them tell.
+        """
+        found, columns, places = append_target_codes(
+            self._categories, self._numbers.width, rows, targets, weights, folds
+        )
+        if columns:
+            names = getattr(self, "feature_names_in_", None)
+            every = tuple(columns.get(column.index, column) for column in self.columns)
+            self._learn(every, None if names is None else names.tolist())
+            self._target_places = places
+        return found
+
+    @property
+    def coded(self) -> bool:
+        """Whether a category has codes, not a coordinate for each level."""
+        return any(not category.column.one_hot for category in self._categories)
+
     def add_bins(self, count: int, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Append piecewise linear features of the columns of numbers to the outputs.
+        """Append piecewise linear features to the outputs.
+
+        They are those of the columns of numbers and of what `add_targets` added.
 
         Parameters
         ----------
@@ -267,21 +259,17 @@ class Preprocessor:
             What it gives from now on.
         """
         numbers = [c for c in self.columns if isinstance(c, NumberColumn) and c.scaling is not None]
-        if not numbers:
+        columns = [*range(len(numbers)), *self._target_places]
+        if not columns:
             return rows
-        bins = Bins(count).fit(rows[:, : len(numbers)])
+        bins = Bins(count).fit(rows, columns)
         if not bins.width:
             return rows
         self._append(bins)
         return np.concatenate([rows, bins.transform(rows)], axis=1)
 
     def _append(self, bins: Bins) -> None:
-        names, seen = self.output_names, dict.fromkeys(bins.columns, 0)
-        added = []
-        for column in bins.columns:
-            added.append(f"{names[column]} bin {seen[column]}")
-            seen[column] += 1
-        self.bins, self.output_names = bins, names + added
+        self.bins, self.output_names = bins, self.output_names + bins.names(self.output_names)
         self.width = len(self.output_names)
 
     # ----------------------------------------------------------------------------------- applying
