@@ -11,9 +11,9 @@ from torch import nn
 
 from selfnorm import theory
 from selfnorm.diagnosis._context import Context, code_path, fixed_point_of, join_places
+from selfnorm.diagnosis._fixes import replace_fix
 from selfnorm.diagnosis._graph import PASSING, Op
 from selfnorm.diagnosis._records import Finding, finding
-from selfnorm.diagnosis._rules_order import replace_fix
 
 __all__ = ["depth", "everywhere", "input_moments", "optimizer", "width"]
 
