@@ -2,6 +2,9 @@
 # PYTHON chooses the interpreter (>= 3.11); PYTEST_ARGS, BENCH_ARGS and MUTATION_ARGS are handed on.
 PYTHON ?= python3
 BIN := .venv/bin
+# Files of tests run side by side, a process of one thread for each processor (PYTEST_ARGS=-n0: one
+# after the other).
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
 
 .PHONY: help demo test test-slow check lint types docs sanitize bench mutation clean environment
 
@@ -15,7 +18,7 @@ demo: environment  ## Train fifty-layer networks on digits and write a report (o
 	@$(BIN)/selfnorm experiment fifty-layers --data digits --out out/demo
 
 test: environment  ## Run the tests (minutes)
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
 test-slow: environment  ## Run the long proofs and trainings; MNIST parts need SELFNORM_DATA
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)

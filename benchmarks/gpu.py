@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812  the name that everybody uses
@@ -35,14 +35,17 @@ BANDWIDTH = 0.9  # of a copy's
 GIVEN, FRESH, OURS = "operators, given tensors", "operators, fresh tensors", "selfnorm autograd"
 EAGER, COMPILED, COPY = "torch eager", "torch.compile", "copy"
 FUSED, COMPOSED, PRODUCT = "one Triton program", "cuBLAS + kernel", "cuBLAS alone"
-FORWARD, BACKWARD, BOTH = "forward", "backward", "forward + backward"
+FORWARD: Final = "forward"
+BACKWARD: Final = "backward"
+BOTH: Final = "forward + backward"
+DIRECTIONS: Final[tuple[Pass, ...]] = (FORWARD, BACKWARD, BOTH)
 
 
 def cases() -> list[Case]:
     """List the cases in the order of the table."""
     listed = [
         _elementwise(p, direction, dtype)
-        for dtype, p, direction in itertools.product(DTYPES, (0.0, RATE), (FORWARD, BACKWARD, BOTH))
+        for dtype, p, direction in itertools.product(DTYPES, (0.0, RATE), DIRECTIONS)
     ]
     listed += [_with_bias(dtype) for dtype in DTYPES]
     listed += [_dropout_alone(dtype) for dtype in DTYPES]
@@ -136,7 +139,7 @@ def _elementwise_providers(
     def drawn() -> None:
         kernels.selu_grad.out(grad, x, None, rng, p, *curve, out=dx)
 
-    def fresh_forward() -> Tensor:
+    def fresh_forward() -> object:
         return kernels.selu.default(x, None, rng, p, *curve, b)
 
     def eager(t: Tensor) -> Tensor:

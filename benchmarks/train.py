@@ -18,7 +18,7 @@ from torch import nn
 import selfnorm as sn
 from benchmarks._harness import Case, Goal, Provider
 from benchmarks._memory import cannot_measure_peak, peak_of_training
-from selfnorm.train._data import prepare
+from selfnorm.train._intake import load_rows
 from selfnorm.train._ranks import Ranks
 from selfnorm.train._run import Run
 
@@ -44,9 +44,9 @@ def eager(net: nn.Module, batch: int, steps: int) -> Callable[[], None]:
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, weight_decay=0.0, fused=True)
 
     def epoch() -> None:
-        for index in torch.randperm(len(X)).split(batch):
+        for index in torch.split(torch.randperm(len(X)), batch):
             optimizer.zero_grad(set_to_none=True)
-            nn.functional.cross_entropy(net(X[index]), y[index]).backward()
+            torch.autograd.backward(nn.functional.cross_entropy(net(X[index]), y[index]))
             optimizer.step()
 
     return epoch
@@ -77,24 +77,13 @@ def engine(batch: int, width: int, depth: int, steps: int, members: int) -> Call
         batch_size=batch,
     )
     settings = trainer._settings
-    data = prepare(
-        X,
-        y,
-        settings.loss,
-        sizes=settings.architecture.sizes,
-        dtype=torch.float32,
-        device=settings.device,
-        sample_weight=None,
-        class_weight=None,
-        members=members,
-        left_out=None,
-    )
+    data = load_rows(settings, X, y)
     run = Run(settings, data, None, "", trainer._start, Ranks())
     run.start()
 
     def epoch() -> None:
         run._step = 0
-        if run._run_epoch(run._group) is not None:
+        if run._group is None or run._run_epoch(run._group) is not None:
             raise ArithmeticError("the training diverged")
 
     return epoch

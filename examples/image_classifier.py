@@ -32,19 +32,11 @@ def data(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def moments(net: sn.nn.SNNConv, x: Tensor) -> list[tuple[float, float, float]]:
     """Each layer's mean and variance, and its gain: mean square before SELU over the input's."""
-    found, square = [], []
-    hooks = [
-        block.conv.register_forward_hook(lambda conv, _, z: square.append(z.square().mean()))
-        for block in net.hidden
-    ]
-    with torch.no_grad():
-        h = x * net.input_scale
-        for block in net.hidden:
-            before, h = h, block(h)
-            gain = square[-1] / before.square().mean()
-            found.append((h.mean().item(), h.var().item(), gain.item()))
-    for hook in hooks:
-        hook.remove()
+    found, entering = [], x.square().mean().item()
+    for layer in sn.diagnose(net, x).layers:
+        before = layer.preactivation_mean**2 + layer.preactivation_var
+        found.append((layer.mean, layer.var, before / entering))
+        entering = layer.mean**2 + layer.var
     return found
 
 

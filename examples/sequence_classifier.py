@@ -38,7 +38,7 @@ def moments(net: sn.nn.SNNSequenceClassifier, tokens: Tensor) -> list[tuple[floa
 def main(arguments: list[str] | None = None) -> dict[str, float]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--length", type=int, default=120)
-    parser.add_argument("--hidden", type=int, default=128)
+    parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="shorter sequences, fewer steps")
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
 
     generator = torch.Generator().manual_seed(options.seed)
     net = sn.nn.SNNSequenceClassifier(
-        16, CLASSES, hidden=options.hidden, vocabulary=VOCABULARY, generator=generator
+        16, CLASSES, width=options.width, vocabulary=VOCABULARY, generator=generator
     )
     tokens, lengths, classes = sequences(1000, options.length, generator)
     theory = net.recurrent.cells[0].predict(options.length)

@@ -99,3 +99,22 @@ def test_guide_examples_run(path: Path) -> None:
     test = doctest.DocTestParser().get_doctest(source, {}, path.name, str(path), 0)
     result = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test)
     assert result.failed == 0
+
+
+def _fences_are_closed(text: str) -> bool:
+    return len(re.findall(r"^```", text, re.M)) % 2 == 0
+
+
+def test_fences_are_closed() -> None:
+    assert not _fences_are_closed("```\ncode\n```\ntext\n```\n")
+    assert [path for path in GUIDE if not _fences_are_closed(path.read_text("utf-8"))] == []
+
+
+def test_the_page_of_the_command_line_names_every_command() -> None:
+    pytest.importorskip("click")
+    commands = importlib.import_module("selfnorm.cli._main").COMMANDS
+    experiments = importlib.import_module("selfnorm.cli._experiment").experiment.commands
+    text = (ROOT / "docs" / "reference" / "command-line.md").read_text("utf-8")
+    shown = set(re.findall(r"^\$ selfnorm ([\w-]+)", text, re.M))
+    assert shown == set(commands)
+    assert set(re.findall(r"^\$ selfnorm experiment ([\w-]+)", text, re.M)) == set(experiments)

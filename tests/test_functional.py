@@ -496,10 +496,17 @@ def test_linear_selu_is_the_layer_then_selu_dropout(
         torch.testing.assert_close(got, want, rtol=20 * eps, atol=100 * eps)
 
 
+def test_in_place_needs_a_place_for_each_element() -> None:
+    with pytest.raises(
+        DomainError, match=r"x is expanded, x.shape=\(3, 4\), x.stride\(\)=\(0, 1\)"
+    ):
+        functional.selu(torch.ones(4).expand(3, 4), inplace=True)
+
+
 @pytest.mark.parametrize(
     ("x", "weight", "message"),
     [
-        (torch.ones(3, 4), torch.ones(5, 6), r"weight.shape=\(5, 6\), x.shape=\(3, 4\)"),
+        (torch.ones(3, 4), torch.ones(5, 6), r"in_features=6 .*x.shape=\(3, 4\)"),
         (torch.ones(3, 4), torch.ones(4), r"weight.shape=\(4,\)"),
         (torch.tensor(1.0), torch.ones(5, 1), r"x.shape=\(\)"),
         (torch.ones(3, 4).long(), torch.ones(5, 4), "x.dtype=torch.int64"),

@@ -19,11 +19,10 @@ TINY = {
 
 @pytest.mark.parametrize("name", TINY)
 def test_runs_and_writes(run, tmp_path: Path, name: str) -> None:
-    words = [*TINY[name].split(), "--out", str(tmp_path), "--json", str(tmp_path / "copy.json")]
+    words = [*TINY[name].split(), "--out", str(tmp_path)]
     outcome = run("experiment", name, *words)
     assert outcome.code == 0, outcome.err
     record = json.loads((tmp_path / "result.json").read_text())
-    assert record == json.loads((tmp_path / "copy.json").read_text())
     assert record["experiment"] == name
     assert record["complete"] is True
     assert len(record["arms"]) == 2

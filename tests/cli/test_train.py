@@ -115,6 +115,7 @@ def test_a_time_limit_is_planned_with(run, data: Path, tmp_path: Path) -> None:
     outcome = run(*words, "--time-limit", "0.001", "--members", "2")
     assert outcome.code == 0
     assert "To keep the time limit, training took" in outcome.out
+    assert re.search(r" of 0\.001 s: .*planning ", outcome.out)
     outcome = run(*words, "--time-limit", "3600", "--members", "1", "--force")
     assert "To keep the time limit" not in outcome.out
 
@@ -273,6 +274,51 @@ def test_bad_input_to_predict(refused, data: Path, trained: Path, tmp_path: Path
     content = (trained / "model.safetensors").read_bytes()
     (tmp_path / "cut").write_bytes(content[:-1])
     assert "checksum does not fit" in refused(2, "predict", str(tmp_path / "cut"), *words[2:])
+
+
+def test_rows_of_a_file_in_python(run, refused, tmp_path: Path, monkeypatch) -> None:
+    """Dates, booleans and marks mean in Python what they meant in training; --ignore leaves out."""
+    from selfnorm.tabular import _csv
+
+    generator = np.random.default_rng(1)
+    days = generator.integers(0, 3000, ROWS)
+    rows = pd.DataFrame(
+        {
+            "nr": np.arange(ROWS) + 1,
+            "id": [f"K{k}" for k in range(ROWS)],
+            "since": np.datetime64("2015-01-01") + days,
+            "paid": np.where(days % 3 == 0, "true", "false"),
+            "size": [*["-"] * 5, *generator.standard_normal(ROWS - 5).round(3)],
+            "cost": np.where(np.arange(ROWS) < 1, 1e6, days * (1 + (days % 3 == 0))),
+        }
+    )
+    path, out = tmp_path / "t.csv", tmp_path / "m"
+    pd.concat([rows] * 2).to_csv(path, index=False)
+    words = ("train", str(path), "--target", "cost", "--out", str(out), "--members", "1")
+    for bad, message in (("cost", "target cannot be ignored"), ("paids", "did you mean 'paid'")):
+        assert message in refused(2, *words, "--ignore", bad)
+    outcome = run(*words, "--ignore", "nr", "--ignore", "id")
+    assert "numbers the rows" not in outcome.out
+    assert "train on the logarithm" in outcome.out
+    record = json.loads((out / "metrics.json").read_text("utf-8"))
+    columns = {one["name"]: one for one in record["columns"]}
+    assert [columns[name]["used"] for name in ("nr", "id", "since")] == ["no", "no", "yes"]
+    assert columns["since"]["low"] == str(rows["since"].min().date())
+    model = selfnorm.load(out / "model.safetensors")
+    run("predict", str(out), str(path), "--out", str(tmp_path / "p.csv"))
+    monkeypatch.setattr(_csv, "_BLOCK", 1000)
+    found = model.predict(selfnorm.tabular.read_rows(path, model))
+    expected = pd.read_csv(tmp_path / "p.csv")["prediction"]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    # By hand: the columns as pandas reads them, when told to.
+    same = pd.read_csv(path, parse_dates=["since"], na_values=["-"], dtype={"paid": str})
+    found = model.predict(same[model.feature_names_in_.tolist()].astype({"size": "float32"}))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    path.write_text("since,paid,size,nr\n", "utf-8")
+    assert selfnorm.tabular.read_rows(path, model).shape == (0, 3)
+    words = ("train", str(tmp_path / "c.csv"), "--target", "cost", "--out", str(out), "--force")
+    rows.drop(columns="id").to_csv(tmp_path / "c.csv", index=False)
+    assert "Column 'nr' numbers the rows and is used" in run(*words, "--members", "1").out
 
 
 def test_models_fitted_in_python_and_regressions(run, refused, data: Path, tmp_path: Path) -> None:

@@ -364,7 +364,20 @@ class Autoencoder(nn.Module):
         return self.decoder(code), code
 
 
-def bf16_in_place() -> nn.Module:
+class BrainFloat(nn.Module):
+    """Element-wise: linear layers in bfloat16 need instructions that not every processor has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(30, dtype=torch.bfloat16))
+        self.act = nn.SELU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.act(x * self.gain)
+        return out
+
+
+def half_in_place() -> nn.Module:
     return lecun(mlp(3, 96, lambda: nn.SELU(inplace=True))).to(torch.float16)
 
 

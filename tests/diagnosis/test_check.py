@@ -66,14 +66,29 @@ def test_the_line_that_mends_does_mend(name: str) -> None:
     assert not sn.check(model, x)
 
 
-def test_padding_is_mended_by_the_border_mode_of_our_own_layers() -> None:
+def test_padding_is_mended_by_copies_of_the_border() -> None:
     make, data, _ = SICK["zero padding"]
     model, x = make(), None if data is None else data()
     for one in sn.check(model, x):
         exec(one.fix, {"model": model, "selfnorm": sn, "torch": torch, "x": x})
-    ours = sn.nn.ConvSELU2d(3, 4, 3)
     convs = [layer for layer in model.modules() if isinstance(layer, torch.nn.Conv2d)]
-    assert {layer.padding_mode for layer in convs} == {ours.padding_mode} == {"replicate"}
+    assert {layer.padding_mode for layer in convs} == {"replicate"}
+
+
+def test_a_rescaled_border_is_whole_and_one_scaled_otherwise_is_not() -> None:
+    torch.manual_seed(26)
+    x = torch.randn(40, 3, 9, 7)
+    net = torch.nn.Sequential(*(sn.nn.ConvSELU2d(3 if k == 0 else 12, 12, 3) for k in range(3)))
+    assert [layer.layer for layer in sn.diagnose(net, x).layers] == ["0.conv", "1.conv", "2.conv"]
+    assert "zero-padding" not in [one.code for one in sn.check(net, x)]
+
+    class Scaled(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * torch.ones(12, 1, 1)
+
+    parts = [(torch.nn.Conv2d(k, 12, 3, padding=1), Scaled(), sn.nn.SELU()) for k in (3, 12, 12)]
+    scaled = torch.nn.Sequential(*(one for part in parts for one in part))
+    assert "zero-padding" in [one.code for one in sn.check(scaled, x)]
 
 
 def test_what_the_lines_beyond_the_model_say() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from typing import Any
 
 import numpy as np
@@ -75,9 +77,6 @@ def test_rescaled_padding_by_counting(kernel: int, stride: int, dilation: int, b
     layer = nn.ConvSELU2d(
         2, 3, kernel, stride, dilation=dilation, bias=bias, padding_mode="rescaled", dtype=kind
     )
-    plain = nn.ConvSELU2d(
-        2, 3, kernel, stride, dilation=dilation, bias=False, padding_mode="zeros", dtype=kind
-    )
     x = gaussian(2, 2, 7, 10, dtype=kind)
     counted = torch.ones(1, 1, kernel, kernel, dtype=kind)
     span = dilation * (kernel - 1)
@@ -85,15 +84,11 @@ def test_rescaled_padding_by_counting(kernel: int, stride: int, dilation: int, b
         torch.ones(1, 1, 7, 10, dtype=kind), span // 2, span - span // 2, "zeros"
     )
     inside = reference.conv2d(ones, counted, None, stride, 0, dilation)
-    shift = torch.zeros(3, 1, 1, dtype=kind)
     if layer.conv.bias is not None:
         torch.nn.init.normal_(layer.conv.bias, generator=seeded(2))
-        shift = layer.conv.bias.detach()[:, None, None]
-    plain.conv.weight = layer.conv.weight
-    pre = torch.nn.Module.__call__(
-        plain.conv, padded_by_numpy(x, span // 2, span - span // 2, "zeros")
-    )
-    want = reference.selu(pre * (kernel**2 / inside).sqrt() + shift)
+    padded = padded_by_numpy(x, span // 2, span - span // 2, "zeros")
+    pre = reference.conv2d(padded, layer.conv.weight, layer.conv.bias, stride, 0, dilation)
+    want = reference.selu(pre * (kernel**2 / inside).sqrt())
     torch.testing.assert_close(layer(x), want)
 
 
@@ -143,7 +138,7 @@ def test_the_border_keeps_the_variance_through_16_layers(mode: str) -> None:
     forward, means, backward = second_moments(mode)
     assert (forward - 1).abs().max() < 0.13
     assert means.abs().max() < 0.08
-    # The gradient of the corner, of the centre: what makes replicate the default.
+    # The gradient of the corner, of the centre: what replicate keeps and rescaled does not.
     ratio = (backward[0, 0] / backward[3, 2]).item()
     low, high = {"replicate": (0.7, 1.4), "circular": (0.7, 1.4)}.get(mode, (0.1, 0.7))
     assert low < ratio < high
@@ -228,7 +223,8 @@ def test_the_preactivation_is_overwritten_only_when_nobody_sees_it() -> None:
     want = layer(x)
     with layer.conv.register_forward_hook(lambda _m, _i, out: seen.append(out)):
         torch.testing.assert_close(layer(x), want)
-    torch.testing.assert_close(reference.selu(seen[0]), want)
+    torch.testing.assert_close(reference.selu(seen[0])[..., 1:-1, 1:-1], want[..., 1:-1, 1:-1])
+    torch.testing.assert_close(reference.selu(1.5 * seen[0][..., 0, 0]), want[..., 0, 0])
     assert not torch.equal(seen[0], want)
 
 
@@ -252,6 +248,52 @@ def test_autocast_and_export() -> None:
     torch.testing.assert_close(low.float(), layer(x), atol=0.05, rtol=0.05)
     program = torch.export.export(layer, (x,), strict=False)
     torch.testing.assert_close(program.module()(x), layer(x))
+    fresh = nn.ConvSELU2d(4, 6, 3, 2).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is old, and a check of shapes is no branch
+        traced: Any = torch.jit.trace(fresh, x)
+    torch.testing.assert_close(traced(x), fresh(x))
+
+
+def test_the_factors_of_the_border_follow_size_and_dtype_and_outlive_a_transform() -> None:
+    layer = nn.ConvSELU2d(2, 3, (3, 1), dtype=torch.float64).eval()
+
+    def run(x: Tensor) -> Tensor:
+        result: Tensor = layer(x).square().sum()
+        return result
+
+    root = 1.5**0.5  # two of three taps inside
+    for rows in (4, 6, 4):
+        x = gaussian(5, 2, rows, 7, dtype=torch.float64)
+        gradient = torch.func.grad(run)(x)
+        copy.deepcopy(layer)  # torch cannot copy what a transform made
+        with torch.inference_mode():
+            layer(x)
+        x.requires_grad_()
+        pre = reference.conv2d(x, layer.conv.weight, padding=(1, 0))
+        pre = torch.cat([pre[..., :1, :] * root, pre[..., 1:-1, :], pre[..., -1:, :] * root], 2)
+        (want,) = torch.autograd.grad(reference.selu(pre).square().sum(), x)
+        torch.testing.assert_close(gradient, want)
+        torch.testing.assert_close(torch.autograd.grad(run(x), x)[0], want)
+    assert layer.float()(x.detach().float()).dtype == torch.float32
+
+
+def test_padding_costs_no_copy() -> None:
+    # Kept for the backward pass: the input, the weight, the output and six factors.
+    kept: dict[int, int] = {}
+    layer = nn.ConvSELU2d(4, 6, 3, bias=False)
+    x = gaussian(8, 4, 16, 12)
+
+    def keep(t: Tensor) -> Tensor:
+        kept[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        y = layer(x)
+    maps = 4 * (x.numel() + y.numel() + layer.conv.weight.numel())
+    assert maps <= sum(kept.values()) <= maps + 4 * 16 * 12
+    with pytest.raises(AttributeError, match="padding_mode"):
+        layer.padding_mode = "zeros"  # type: ignore[misc]
 
 
 def test_compile_in_one_graph_with_dropout() -> None:
@@ -275,7 +317,7 @@ def test_repr() -> None:
     assert repr(nn.ConvSELU1d(4, 6, 3, var=0.7, dropout=0.2, channel_dropout=True)).split("\n")[
         1
     ] == (
-        "  padding=((1, 1),), padding_mode='replicate', mean=0, var=0.7, dropout=0.2, "
+        "  padding=((1, 1),), padding_mode='rescaled', mean=0, var=0.7, dropout=0.2, "
         "channel_dropout=True"
     )
 

@@ -18,7 +18,7 @@ def seeded(seed: int) -> torch.Generator:
 @pytest.mark.parametrize("steps", [1, 150])
 def test_moments_of_the_hidden_layers(steps: int) -> None:
     """The fluctuation of 256 units in three layers: theory's standard error is 0.10."""
-    net = nn.SNNSequenceClassifier(5, 3, hidden=256, depth=3, generator=seeded(0))
+    net = nn.SNNSequenceClassifier(5, 3, width=256, depth=3, generator=seeded(0))
     x = torch.randn(300, steps, 5, generator=seeded(1))
     with torch.no_grad():
         _, state = net.recurrent(x)
@@ -31,7 +31,7 @@ def test_moments_of_the_hidden_layers(steps: int) -> None:
 
 def test_lengths_equal_cutting_each_sequence() -> None:
     net = nn.SNNSequenceClassifier(
-        4, 3, hidden=10, num_layers=2, generator=seeded(2), dtype=torch.float64
+        4, 3, width=10, num_layers=2, generator=seeded(2), dtype=torch.float64
     )
     x = torch.randn(5, 7, 4, generator=seeded(3), dtype=torch.float64)
     lengths = torch.tensor([7, 2, 1, 5, 7])
@@ -45,8 +45,8 @@ def test_lengths_equal_cutting_each_sequence() -> None:
 
 
 def test_tokens_go_through_the_embedding() -> None:
-    net = nn.SNNSequenceClassifier(6, 3, hidden=10, vocabulary=20, generator=seeded(4))
-    plain = nn.SNNSequenceClassifier(6, 3, hidden=10, generator=seeded(5))
+    net = nn.SNNSequenceClassifier(6, 3, width=10, vocabulary=20, generator=seeded(4))
+    plain = nn.SNNSequenceClassifier(6, 3, width=10, generator=seeded(5))
     plain.load_state_dict({k: v for k, v in net.state_dict().items() if "embedding" not in k})
     assert net.embedding is not None
     tokens = torch.randint(20, (4, 9), generator=seeded(6))
@@ -55,9 +55,9 @@ def test_tokens_go_through_the_embedding() -> None:
 
 def test_generator_is_the_only_source() -> None:
     state = torch.get_rng_state()
-    first = nn.SNNSequenceClassifier(3, 2, hidden=4, vocabulary=9, generator=seeded(7))
+    first = nn.SNNSequenceClassifier(3, 2, width=4, vocabulary=9, generator=seeded(7))
     assert torch.equal(torch.get_rng_state(), state)
-    second = nn.SNNSequenceClassifier(3, 2, hidden=4, vocabulary=9)
+    second = nn.SNNSequenceClassifier(3, 2, width=4, vocabulary=9)
     second.reset_parameters(seeded(7))
     for mine, other in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(mine, other)
@@ -65,7 +65,7 @@ def test_generator_is_the_only_source() -> None:
 
 def test_it_remembers_the_first_of_forty_steps() -> None:
     """The class is the sign of the first input; thirty-nine steps of noise follow."""
-    net = nn.SNNSequenceClassifier(1, 2, hidden=48, depth=0, generator=seeded(8))
+    net = nn.SNNSequenceClassifier(1, 2, width=48, depth=0, generator=seeded(8))
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
     generator = seeded(9)
     for _ in range(120):
@@ -83,7 +83,7 @@ def test_it_remembers_the_first_of_forty_steps() -> None:
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: nn.SNNSequenceClassifier(3, 0), DomainError, "n_classes=0"),
+        (lambda: nn.SNNSequenceClassifier(3, 0), DomainError, "out_features=0"),
         (lambda: nn.SNNSequenceClassifier(3, 2, depth=-1), DomainError, "depth=-1"),
         (lambda: nn.SNNSequenceClassifier(3, 2)(torch.zeros(7, 3)), DomainError, "batch of one"),
         (lambda: nn.SNNSequenceClassifier(3, 2)(torch.zeros(2, 7, 4)), DomainError, "(2, 7, 4)"),

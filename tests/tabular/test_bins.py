@@ -112,3 +112,12 @@ def test_what_is_wrong_is_named() -> None:
     ):
         with pytest.raises(DataError, match="state must be what to_state returned"):
             Bins.from_state(broken)
+
+
+def test_only_the_columns_asked_for_have_bins() -> None:
+    """The same features as of these columns alone, at their places in the whole."""
+    X = np.random.default_rng(3).standard_normal((300, 5)).astype(np.float32)
+    some = Bins(4).fit(X, [4, 1])
+    assert sorted(set(some.columns)) == [1, 4]
+    alone = Bins(4).fit(X[:, [4, 1]])
+    np.testing.assert_array_equal(some.transform(X), alone.transform(X[:, [4, 1]]))

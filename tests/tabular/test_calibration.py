@@ -76,7 +76,7 @@ def test_shifts_put_the_right_share_of_held_out_rows_below() -> None:
     job = shifted._job(X, Y, None)
     (trained,) = _train(job)
     shifted._conclude(job, trained)
-    outputs = _held_out.held_out_outputs(_held_out.Ensemble(trained.networks[3:]), job)
+    outputs = _held_out.held_out_outputs(_held_out.Ensemble(trained.networks[3:]), job)[0][0]
     ordered = np.sort(outputs.reshape(400, 2, 3), axis=-1)
     before = (job.rows.y[:, :, None] < ordered).mean(0)
     shifts = shifted.quantile_shifts_ / shifted.residual_scale_[:, None]
@@ -137,7 +137,7 @@ def test_held_out_outputs_come_from_members_that_have_not_seen_the_row() -> None
     model = SNNClassifier(**FEW, early_stopping=True, validation_fraction=0.25, random_state=0)
     job = job_of(model, 120)
     (trained,) = _train(job)
-    outputs = _held_out.held_out_outputs(_held_out.Ensemble(trained.networks), job)
+    outputs = _held_out.held_out_outputs(_held_out.Ensemble(trained.networks), job)[0][0]
     assert np.isnan(outputs).any(axis=1).sum() == 30  # three members, four parts
     for network, held in zip(trained.networks, job.held_out, strict=True):
         import torch

@@ -46,7 +46,7 @@ def test_both_zeros_are_one() -> None:
 
 
 def test_rows_of_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_rows, "_hashes", lambda matrix: np.zeros(len(matrix), dtype=np.uint64))
+    monkeypatch.setattr(_rows, "row_hashes", lambda matrix: np.zeros(len(matrix), dtype=np.uint64))
     X = np.arange(6, dtype=np.float32).reshape(3, 2)
     rows = merge(X, np.array([0, 0, 0]), np.array([1.0, 2.0, 3.0]))
     assert sorted(rows.X[:, 0].tolist()) == [0.0, 2.0, 4.0]

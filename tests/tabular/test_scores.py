@@ -142,9 +142,9 @@ def test_importance_is_twice_the_variance_a_column_explains() -> None:
 
 
 def test_of_many_columns_the_best_are_measured_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_importance, "_ROWS", 100)
+    monkeypatch.setattr(_importance, "IMPORTANCE_ROWS", 100)
     frame, y = columns(400, noise=80)
-    found = permutation_importance(frame, y, squared, np.random.default_rng(0))
+    found = permutation_importance(frame, y, squared, np.random.default_rng(0), 100)
     assert found["rows"] == 100
     assert len(found["columns"]) == 30
     assert found["left_out"] == len(frame.columns) - 30

@@ -10,7 +10,7 @@ import pytest
 from selfnorm.errors import DataError
 from selfnorm.tabular import _table_training
 from selfnorm.tabular._survey import survey
-from selfnorm.tabular._table_target import Target, hold_out, target_of
+from selfnorm.tabular._table_target import Target, far_share, hold_out, target_of
 from selfnorm.tabular._table_training import train_table
 from selfnorm.tabular._tables import TableFile
 
@@ -132,3 +132,12 @@ def test_large_tables_are_drawn_from(tmp_path: Path, monkeypatch: pytest.MonkeyP
     inputs = found["settings"]["used"]["inputs after preprocessing"]
     assert found["rows"]["training"] == 600 // inputs
     assert found["rows"]["held_out"] > 20
+
+
+def test_the_share_of_the_farthest_values() -> None:
+    """Of 1,000 values the ten at 100 have a variance of .99 * 100**2 / 100 beside that of noise."""
+    values = np.random.default_rng(0).standard_normal(1000)
+    assert 0.06 < far_share(values) < 0.11
+    values[:10] = 100.0
+    assert far_share(values) == pytest.approx(0.99**2 / (0.99 + 0.01), rel=0.02)
+    assert far_share(values[:199]) == 0.0

@@ -16,7 +16,7 @@ from pyarrow import parquet
 
 from selfnorm.errors import DataError, MissingDependencyError
 from selfnorm.tabular import _csv
-from selfnorm.tabular._survey import survey
+from selfnorm.tabular._survey import day_text, survey
 from selfnorm.tabular._table_rows import frame_blocks, gather
 from selfnorm.tabular._tables import TableFile
 
@@ -120,7 +120,7 @@ def test_rows_over_many_blocks(table, monkeypatch: pytest.MonkeyPatch) -> None:
         (b'a,b\n1,"x\ny"\n1,2,3\n', "2 fields.*line 4 of .* has 3"),
         (b'a,b\n1,2\n3,"x\n4,5\n', "quotation mark.*begins in line 3"),
         ("a,b\n1,ü\n".encode("latin1"), "UTF-8.*at byte 6, there is 0xfc.*iconv -f latin1"),
-        ("a,b\n1,2\n".encode("utf-16"), "UTF-8.*UTF-16"),
+        ("a,b\n1,2\n".encode("utf-16"), "UTF-8.*UTF-16; iconv -f utf-16"),
         ("a,b\n1,2\n".encode("utf-16-be"), "UTF-8.*zero byte"),
         ("a,b\n1,ü".encode()[:-1], "UTF-8.*ends inside a character"),
         (b"PK\3\4rest", "Excel workbook or a zip"),
@@ -210,9 +210,40 @@ def test_kinds_of_columns(table) -> None:
     assert kept.to_pylist() == ["ab"[k % 2] for k in range(40)]
 
 
-def test_dates_are_days_and_times_parts_of_them(table) -> None:
+def test_codes_with_zeros_before_them_are_categories(table) -> None:
+    rows = [f"{k % 9:03d};0,{k % 9};{k % 3};{'0,5' if k % 2 else '1,5'}" for k in range(60)]
+    columns = survey(table(lines("code;dec;zero;comma", *rows)))
+    found = columns[0].columns
+    assert found["code"].levels == tuple(f"{k:03d}" for k in range(9))
+    assert [one.kind for one in found.values()] == ["text", "number", "number", "number"]
+    assert [one.padded for one in found.values()] == [True, False, False, False]
+    later = survey(table(lines("code,x", *(f"{k},{k}" for k in range(50)), "007,1")))[0].columns
+    assert later["code"].kind == "number"  # nearly every one is new: no levels
+    many = survey(table(lines("code,x", *(f"{k % 10_500:06d},1" for k in range(21_000)))))[0]
+    assert many.columns["code"].kind == "number"
+
+
+def test_dates_are_moments(table) -> None:
     file = table(lines("d,x", "1970-01-02,1", "1969-12-31 12:00:00,2", ",3"))
-    np.testing.assert_allclose(read(file)["d"], [1.0, -0.5, np.nan])
+    expected = np.array(["1970-01-02", "1969-12-31T12:00", "NaT"], "M8[us]")
+    np.testing.assert_array_equal(read(file)["d"].to_numpy("M8[us]"), expected)
+    seen, _ = survey(file)
+    assert (seen.columns["d"].low, seen.columns["d"].high) == (-0.5, 1.0)
+    assert [day_text(days) for days in (-0.5, 1.0)] == ["1969-12-31T12:00:00", "1970-01-02"]
+
+
+def test_many_marks_among_many_numbers_and_numbers_that_count(table, monkeypatch) -> None:
+    """A third of "-" beside 53 kinds of numbers is missing values; beside 2 kinds it is a level."""
+    rows = [f"{k + 5},{k * 7 % 40},{'-' if k % 3 == 0 else k},{'-' if k % 3 == 0 else k % 2}"
+            for k in range(80)]  # fmt: skip
+    for block in (_csv._BLOCK, 64):
+        monkeypatch.setattr(_csv, "_BLOCK", block)
+        columns = survey(table(lines("id,n,many,few", *rows)))[0].columns
+        assert [one.kind for one in columns.values()] == ["number", "number", "number", "text"]
+        assert columns["many"].missing == 27
+        assert [one.counts for one in columns.values()] == [True, False, False, False]
+    other = [*rows[:70], *rows[71:]]  # one number is left out
+    assert not survey(table(lines("id,n,many,few", *other)))[0].columns["id"].counts
 
 
 def test_numbers_far_from_zero_keep_their_differences(table) -> None:
@@ -300,7 +331,8 @@ def test_parquet_types(tmp_path: Path) -> None:
     found = read(TableFile(path))
     np.testing.assert_array_equal(found["f"], np.float32([1.5, np.nan, np.nan, 2.5]))
     assert found["b"].tolist()[:2] == ["true", "false"]
-    np.testing.assert_allclose(found["t"], [0.0, 0.5, np.nan, 0.0], atol=1e-10)
+    expected = np.array([0, 43_200_000_000, "NaT", 1], "M8[us]")
+    np.testing.assert_array_equal(found["t"].to_numpy("M8[us]"), expected)
 
 
 @pytest.mark.parametrize("kind", ["list", "struct", "binary"])

@@ -71,6 +71,16 @@ def test_the_neutral_rate() -> None:
     assert 1.0715749924557993 * a * a * (1.0 - p) == pytest.approx(1.0, rel=1e-13)
 
 
+@pytest.mark.parametrize(("mean", "var"), [(0.0, 0.05), (0.0, 4.0), (0.3, 1.0), (-0.2, 0.5)])
+def test_the_neutral_rate_of_any_fixed_point(mean: float, var: float) -> None:
+    """The product of both factors is 1, each as its own function states it."""
+    p, selu = gradient_neutral_dropout(mean, var), solve(mean, var)
+    a, _ = alpha_dropout_affine(p, mean=mean, var=var, saturation=selu.saturation)
+    gain = var / (var + mean**2)
+    assert selu.chi * gain * a * a * (1.0 - p) == pytest.approx(1.0, rel=1e-12)
+    assert (p < 0.05) == (var < 2.0)
+
+
 def test_the_default_is_standard_selu() -> None:
     explicit = alpha_dropout_affine(0.3, mean=0.0, var=1.0, saturation=SATURATION01)
     assert alpha_dropout_affine(0.3) == explicit

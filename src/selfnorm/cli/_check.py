@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from selfnorm.cli._models import as_given, common, failed, html_option, save, speak
+from selfnorm.cli._models import as_given, common, failed, html_option, speak
 
 __all__ = ["check"]
 
@@ -19,7 +19,7 @@ def check(
     model: str,
     data: Path | None,
     normal: str | None,
-    json_file: str | None,
+    as_json: bool,
     markdown: bool,
     strict: bool,
     html: Path | None,
@@ -38,8 +38,9 @@ def check(
     from selfnorm.diagnosis import findings_markdown, findings_text
 
     found = result.findings
-    text = json.dumps([one.to_dict() for one in found], allow_nan=False)
-    if not save(text, json_file):
+    if as_json:
+        click.echo(json.dumps([one.to_dict() for one in found], allow_nan=False))
+    else:
         speak((findings_markdown if markdown else findings_text)(found))
         if html is not None:
             speak(f"\nreport  {html}")

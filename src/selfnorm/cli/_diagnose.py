@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from selfnorm.cli._models import as_given, common, failed, html_option, save, speak
+from selfnorm.cli._models import as_given, common, failed, html_option, speak
 
 __all__ = ["diagnose"]
 
@@ -26,7 +26,7 @@ def diagnose(
     model: str,
     data: Path | None,
     normal: str | None,
-    json_file: str | None,
+    as_json: bool,
     markdown: bool,
     strict: bool,
     html: Path | None,
@@ -46,7 +46,9 @@ def diagnose(
         found = measure(network, rows, tolerance=tolerance, training=not evaluation)
     if html is not None:
         found.to_html(html)
-    if not save(found.to_json(), json_file):
+    if as_json:
+        click.echo(found.to_json())
+    else:
         speak(found.to_markdown() if markdown else found.to_text())
         if html is not None:
             speak(f"\nreport  {html}")

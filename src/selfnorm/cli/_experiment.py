@@ -17,7 +17,7 @@ from selfnorm.cli._experiment_options import (
     output_options,
     run,
 )
-from selfnorm.cli._experiment_uses import autoencoder, generative, recurrent
+from selfnorm.cli._experiment_uses import autoencoder, generative, recurrent, transformer
 
 
 @click.group()
@@ -38,6 +38,7 @@ for command in (
     faults,
     generative,
     recurrent,
+    transformer,
     weight_decay,
 ):
     experiment.add_command(command)
@@ -62,7 +63,7 @@ for command in (
     help="What 'default initialisation' means: torch, glorot or uniform05.",
 )
 @output_options("out/fifty-layers")
-def fifty_layers(json_file: str | None, arms: tuple[str, ...] | None, **options: Any) -> None:
+def fifty_layers(as_json: bool, arms: tuple[str, ...] | None, **options: Any) -> None:
     """Train fifty-layer networks that differ in input scaling, activation and initialisation."""
     from selfnorm import experiments
 
@@ -70,7 +71,7 @@ def fifty_layers(json_file: str | None, arms: tuple[str, ...] | None, **options:
         options["arms"] = arms
     # An arm's name says what these columns say, and without them the table fits 80 columns.
     hide = ("input", "activation", "initialisation")
-    run(experiments.fifty_layers, options, json_file, hide=hide)
+    run(experiments.fifty_layers, options, as_json, hide=hide)
 
 
 @experiment.command("fixed-point")
@@ -88,12 +89,12 @@ def fifty_layers(json_file: str | None, arms: tuple[str, ...] | None, **options:
 @click.option("--batch-size", type=int, help="Rows per step.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of every net.")
 @output_options("out/fixed-point")
-def fixed_point(json_file: str | None, **options: Any) -> None:
+def fixed_point(as_json: bool, **options: Any) -> None:
     """Why (0, 1) and not (0, 4)? Train at several target variances and depths."""
     from selfnorm import experiments
 
     given = {name: value for name, value in options.items() if value is not None}
-    run(experiments.fixed_point, given, json_file, hide=("seconds",))
+    run(experiments.fixed_point, given, as_json, hide=("seconds",))
 
 
 @experiment.command("uci")
@@ -120,7 +121,7 @@ def fixed_point(json_file: str | None, **options: Any) -> None:
     help="Take over what a run into the same folder has finished.",
 )
 @output_options("out/uci")
-def uci(json_file: str | None, **options: Any) -> None:
+def uci(as_json: bool, **options: Any) -> None:
     """Compare tabular methods, each at its own defaults, on the same rows.
 
     Methods whose package is missing are left out, and a line says which and how to get them.
@@ -128,6 +129,6 @@ def uci(json_file: str | None, **options: Any) -> None:
     from selfnorm import experiments
 
     given = {name: value for name, value in options.items() if value is not None}
-    result = run(experiments.uci, given, json_file)
+    result = run(experiments.uci, given, as_json)
     for line in result.record["absent"]:
         click.echo(line, err=True)

@@ -22,12 +22,12 @@ __all__ = ["faults", "weight_decay"]
 @click.option("--seeds", type=int, help="Number of seeds.")
 @click.option("--arms", type=NAMES, metavar="NAME,...", help="Arms to train.  [default: all]")
 @output_options("out/weight-decay")
-def weight_decay(json_file: str | None, **options: Any) -> None:
+def weight_decay(as_json: bool, **options: Any) -> None:
     """Train SELU nets with weight decays, and with rows kept at length 1."""
     from selfnorm import experiments
 
     given = {name: value for name, value in options.items() if value is not None}
-    run(experiments.weight_decay, given, json_file)
+    run(experiments.weight_decay, given, as_json)
 
 
 @click.command("faults")
@@ -36,9 +36,9 @@ def weight_decay(json_file: str | None, **options: Any) -> None:
 @click.option("--seeds", type=int, help="Number of seeds.")
 @click.option("--arms", type=NAMES, metavar="NAME,...", help="Faults and nets.  [default: all]")
 @output_options("out/faults")
-def faults(json_file: str | None, **options: Any) -> None:
+def faults(as_json: bool, **options: Any) -> None:
     """Sick nets and well-known ones: what the check finds, and what the fix changes."""
     from selfnorm import experiments
 
     given = {name: value for name, value in options.items() if value is not None}
-    run(experiments.faults, given, json_file)
+    run(experiments.faults, given, as_json)

@@ -44,12 +44,12 @@ __all__ = ["bn_vs_selu", "claims", "cost", "depth"]
     "--augment/--no-augment", default=None, help="Crops and flips.  [default: cnn on cifar10]"
 )
 @output_options("out/bn-vs-selu")
-def bn_vs_selu(json_file: str | None, **options: Any) -> None:
+def bn_vs_selu(as_json: bool, **options: Any) -> None:
     """Train SELU, ELU, batch norm, layer norm and plain ReLU on images, each at its best rate."""
     from selfnorm import experiments
 
     given = {name: value for name, value in options.items() if value is not None}
-    run(experiments.bn_vs_selu, given, json_file, hide=("MiB kept", "outcome"))
+    run(experiments.bn_vs_selu, given, as_json, hide=("MiB kept", "outcome"))
 
 
 @click.command("cost")
@@ -64,12 +64,12 @@ def bn_vs_selu(json_file: str | None, **options: Any) -> None:
 @click.option("--rounds", type=int, default=25, show_default=True, help="Samples of each time.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the weights.")
 @output_options("out/cost")
-def cost(json_file: str | None, **options: Any) -> None:
+def cost(as_json: bool, **options: Any) -> None:
     """Time and memory of SELU, batch norm, layer norm and plain ReLU, side by side."""
     from selfnorm import experiments
 
     given = {name: value for name, value in options.items() if value is not None}
-    run(experiments.cost, given, json_file, hide=("quartiles", "MiB peak"))
+    run(experiments.cost, given, as_json, hide=("quartiles", "MiB peak"))
 
 
 @click.command("depth")
@@ -85,12 +85,12 @@ def cost(json_file: str | None, **options: Any) -> None:
 @click.option("--seeds", type=int, default=1, show_default=True, help="Number of seeds.")
 @click.option("--train-size", type=int, help="Training rows, validation included.")
 @output_options("out/depth")
-def depth(json_file: str | None, **options: Any) -> None:
+def depth(as_json: bool, **options: Any) -> None:
     """How deep does a plain net train? SELU in four forms, ReLU, ReLU with batch norm."""
     from selfnorm import experiments
 
     given = {name: value for name, value in options.items() if value is not None}
-    run(experiments.depth, given, json_file, hide=("seconds",))
+    run(experiments.depth, given, as_json, hide=("seconds",))
 
 
 @click.command("claims")
@@ -111,10 +111,10 @@ def depth(json_file: str | None, **options: Any) -> None:
 @click.option("--seeds", type=int, help="Number of seeds.")
 @click.option("--train-size", type=int, help="Training rows, validation included.")
 @output_options("out/claims")
-def claims(json_file: str | None, **options: Any) -> None:
+def claims(as_json: bool, **options: Any) -> None:
     """Measure what texts claim about ELU and SELU, one thing changed at a time."""
     from selfnorm import experiments
 
     given = {name: value for name, value in options.items() if value is not None}
     hide = ("claim", "half-way", "theory", "corr", "dead, worst")
-    run(experiments.claims, given, json_file, hide=hide)
+    run(experiments.claims, given, as_json, hide=hide)

@@ -13,7 +13,6 @@ import rich.console
 import rich.markup
 import rich.table
 
-from selfnorm._files import write_atomically
 from selfnorm.cli._progress import show_progress
 
 if TYPE_CHECKING:
@@ -66,10 +65,7 @@ def output_options(default: str) -> Callable[[Callable[..., Any]], Callable[...,
                 help="Folder for result.json and report.html.",
             ),
             click.option(
-                "--json",
-                "json_file",
-                metavar="FILE",
-                help="Write the record to this file as well; - prints it instead of the table.",
+                "--json", "as_json", is_flag=True, help="Print the record instead of the table."
             ),
         )
         return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
@@ -80,7 +76,7 @@ def output_options(default: str) -> Callable[[Callable[..., Any]], Callable[...,
 def run(
     function: Callable[..., ExperimentResult],
     options: dict[str, Any],
-    json_file: str | None,
+    as_json: bool,
     *,
     hide: Sequence[str] = (),
 ) -> ExperimentResult:
@@ -95,11 +91,9 @@ def run(
             err=True,
         )
         sys.exit(130)
-    if json_file == "-":
+    if as_json:
         click.echo(result.to_json())
         return result
-    if json_file is not None:
-        write_atomically(json_file, result.to_json() + "\n")
     table = rich.table.Table(box=None, pad_edge=False, header_style="bold")
     shown = [index for index, column in enumerate(result.columns) if column not in hide]
     for index in shown:

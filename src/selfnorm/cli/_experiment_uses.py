@@ -1,4 +1,4 @@
-"""``selfnorm experiment autoencoder | generative | recurrent``: SELU's other uses."""
+"""``selfnorm experiment autoencoder | generative | recurrent | transformer``: SELU's other uses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from selfnorm.cli._experiment_options import (
     run,
 )
 
-__all__ = ["autoencoder", "generative", "recurrent"]
+__all__ = ["autoencoder", "generative", "recurrent", "transformer"]
 
 DEPTHS = click.option("--depths", type=INTEGERS, metavar="L,...", help="Numbers of hidden layers.")
 ARMS = click.option("--arms", type=NAMES, metavar="NAME,...", help="Arms to train.  [default: all]")
@@ -41,11 +41,11 @@ SEEDS = click.option("--seeds", type=int, help="Number of seeds.")
 @SEED
 @SEEDS
 @output_options("out/autoencoder")
-def autoencoder(json_file: str | None, **options: Any) -> None:
+def autoencoder(as_json: bool, **options: Any) -> None:
     """Deep autoencoders of SELU layers beside ReLU, batch norm, ELU and tanh."""
     from selfnorm import experiments
 
-    run(experiments.autoencoder, _given(options), json_file, hide=("parameters",))
+    run(experiments.autoencoder, _given(options), as_json, hide=("parameters",))
 
 
 @click.command("generative")
@@ -60,11 +60,11 @@ def autoencoder(json_file: str | None, **options: Any) -> None:
 @SEED
 @SEEDS
 @output_options("out/generative")
-def generative(json_file: str | None, **options: Any) -> None:
+def generative(as_json: bool, **options: Any) -> None:
     """Flow matching with fields of SELU layers beside the usual ones."""
     from selfnorm import experiments
 
-    run(experiments.generative, _given(options), json_file, hide=("parameters",))
+    run(experiments.generative, _given(options), as_json, hide=("parameters",))
 
 
 @click.command("recurrent")
@@ -78,11 +78,31 @@ def generative(json_file: str | None, **options: Any) -> None:
 @SEED
 @SEEDS
 @output_options("out/recurrent")
-def recurrent(json_file: str | None, **options: Any) -> None:
+def recurrent(as_json: bool, **options: Any) -> None:
     """Recurrent nets on tasks that need a long memory."""
     from selfnorm import experiments
 
-    run(experiments.recurrent, _given(options), json_file, hide=("parameters",))
+    run(experiments.recurrent, _given(options), as_json, hide=("parameters",))
+
+
+@click.command("transformer")
+@click.option("--data", default="digits", show_default=True, help="digits or mnist.")
+@DATA_DIR
+@click.option("--train-size", type=int, help="Training rows.  [default: all; of mnist 3000]")
+@click.option("--depths", type=INTEGERS, metavar="L,...", help="Numbers of blocks.")
+@ARMS
+@LRS
+@click.option("--width", type=int, help="Units of the stream, a multiple of 4.")
+@EPOCHS
+@BATCH_SIZE
+@SEED
+@SEEDS
+@output_options("out/transformer")
+def transformer(as_json: bool, **options: Any) -> None:
+    """Train transformers whose MLP blocks have no layer norm beside the usual ones."""
+    from selfnorm import experiments
+
+    run(experiments.transformer, _given(options), as_json, hide=("parameters",))
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

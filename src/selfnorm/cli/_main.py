@@ -16,6 +16,7 @@ from selfnorm.errors import DomainError, SelfNormError
 # name -> (module, attribute, one line for --help); a command is imported when it is called, so that
 # `selfnorm solve` pays neither for torch nor for matplotlib.
 COMMANDS: Final = {
+    "bench": ("selfnorm.cli._bench", "bench", "Layers and training on this machine, timed."),
     "certify": ("selfnorm.cli._certify", "certify", "Prove the theorems, or check a stored proof."),
     "check": ("selfnorm.cli._check", "check", "The known faults of a network, and their remedies."),
     "diagnose": ("selfnorm.cli._diagnose", "diagnose", "A network's moments beside theory's."),

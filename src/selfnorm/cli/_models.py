@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from selfnorm._files import write_atomically
 from selfnorm.cli._tables import bad_data
 
 if TYPE_CHECKING:
     from selfnorm.diagnosis import Finding
 
-__all__ = ["as_given", "common", "failed", "html_option", "save", "speak"]
+__all__ = ["as_given", "common", "failed", "html_option", "speak"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -36,7 +35,7 @@ def common(command: _Command) -> _Command:
                 metavar="SHAPE",
                 help="Standard normal rows of this shape instead, as 256x30.",
             ),
-            click.option("--json", "json_file", metavar="FILE", help="Write JSON; - prints it."),
+            click.option("--json", "as_json", is_flag=True, help="Print JSON."),
             click.option("--markdown", is_flag=True, help="Print Markdown, for a pull request."),
             click.option("--strict", is_flag=True, help="Notes count as findings too."),
         )
@@ -69,16 +68,6 @@ def speak(text: str) -> None:
     """Print a text; a terminal that knows few characters gets them by their number."""
     encoding = sys.stdout.encoding or "utf-8"
     click.echo(text.encode(encoding, "backslashreplace").decode(encoding))
-
-
-def save(text: str, json_file: str | None) -> bool:
-    """Write JSON to a file or print it; tell whether it was printed."""
-    if json_file == "-":
-        click.echo(text)
-        return True
-    if json_file is not None:
-        write_atomically(json_file, text + "\n")
-    return False
 
 
 def failed(findings: Sequence[Finding], strict: bool) -> bool:

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from selfnorm import report
-from selfnorm._files import write_atomically
 
 
 @click.command("theory-report")
@@ -19,26 +18,18 @@ from selfnorm._files import write_atomically
     show_default=True,
     help="The HTML file to write.",
 )
-@click.option(
-    "--json",
-    "json_file",
-    metavar="FILE",
-    help="Write the numbers to this file as well; - prints them instead of the summary.",
-)
-def theory_report(out: Path, json_file: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers, not the summary.")
+def theory_report(out: Path, as_json: bool) -> None:
     """Draw the moment map, its constants and certificates as one self-contained HTML file.
 
     All numbers are computed anew, the theorems certified anew; it takes some seconds.
     """
     report.require()
     record = report.theory_record()
-    text = json.dumps(record, allow_nan=False)
     report.theory_report(out, record=record)
-    if json_file == "-":
-        click.echo(text)
+    if as_json:
+        click.echo(json.dumps(record, allow_nan=False))
         return
-    if json_file is not None:
-        write_atomically(json_file, text + "\n")
     if record["missing"] is not None:
         click.echo(f"without certificates: {record['missing']}")
     else:

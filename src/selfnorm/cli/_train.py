@@ -40,6 +40,12 @@ _NAMES: Final = {
     help="Auto: texts, and whole numbers of at most 20 kinds, are classes.",
 )
 @click.option(
+    "--ignore",
+    multiple=True,
+    metavar="COLUMN",
+    help="A column to leave out, such as a customer's number; may be given again.",
+)
+@click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for model, metrics and report.  [default: out/NAME OF DATA]",
@@ -52,7 +58,7 @@ _NAMES: Final = {
     type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
     default=0.2,
     show_default=True,
-    help="Share of the rows that are held out to measure on.",
+    help="Share of the rows that are held out to measure on; at most 100,000 are.",
 )
 @click.option(
     "--members", type=click.IntRange(1), help="Networks in the ensemble.  [default: by size]"
@@ -137,8 +143,11 @@ def show(record: dict[str, Any], out: Path) -> None:
     console.print()
     console.print(table)
     seconds = record["seconds"]
+    spent = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items() if value >= 0.05)
+    limit = record["settings"]["used"]["time limit, s"]
+    limit = "" if limit is None else f" of {limit:g}"
     console.print(
-        f"\n{sum(seconds.values()):.1f} s, of which {seconds['training']:.1f} s training\n"
+        f"\n{sum(seconds.values()):.1f}{limit} s: {spent}\n"
         f"model   {out / MODEL}\nmetrics {out / METRICS}\nreport  {out / REPORT}",
         markup=False,
     )

@@ -94,7 +94,10 @@ def classify(
         if both == 2:
             return Call("mul", name, {})
         factor = next((one for one in args[:2] if not is_signal(one)), None)
-        return Call("scale", name, {"factor": _number(factor), "division": name == "div"})
+        facts = {"factor": _number(factor), "division": name == "div"}
+        if isinstance(factor, Tensor):
+            facts["factor_shape"] = tuple(factor.shape)
+        return Call("scale", name, facts)
     if name in ("cat", "concat", "concatenate", "stack", "hstack", "column_stack"):
         return Call("cat", name, {})
     if name in SHAPES:

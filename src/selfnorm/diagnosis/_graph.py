@@ -58,6 +58,7 @@ class Graph:
         self.ops = list(ops)
         self.source = source
         self._name_selus()
+        self._name_borders()
 
     @functools.cached_property
     def users(self) -> list[list[int]]:
@@ -130,6 +131,25 @@ class Graph:
             ):
                 elu.name = "selu"
                 elu.facts |= {"alpha": ALPHA01, "scale": LAMBDA01}
+                op.kind = "shape"
+
+    def _name_borders(self) -> None:
+        """Take a convolution whose result is scaled by position for one with a whole border.
+
+        A factor per position, equal for all samples and channels, is how the variance is restored
+        where zeros stand behind the border: then the layer does what theory assumes.
+        """
+        for op in self.ops:
+            if op.kind != "scale" or not op.inputs or op.inputs[0] == ROOT:
+                continue
+            layer = self.ops[op.inputs[0]]
+            positions = len(layer.facts.get("kernel") or ())
+            if (
+                layer.kind == "weight"
+                and positions
+                and len(op.facts.get("factor_shape", ())) == positions
+            ):
+                layer.facts["padding"] = 0
                 op.kind = "shape"
 
     def _walk(

@@ -22,7 +22,7 @@ _REPLACEABLE: Final = {
 
 def padding(context: Context) -> Iterator[Finding]:
     """Yield convolutions before SELUs that pad with zeros."""
-    layers = [op for op in context.selu_layers if _pads(op) and not _is_corrected(context, op)]
+    layers = [op for op in context.selu_layers if _pads(op)]
     if len(layers) < 2:
         return  # one border of one layer is what it is
     share = _border_share(layers[0])
@@ -45,11 +45,6 @@ def _pads(op: Op) -> bool:
     if isinstance(given, str):
         return given == "same"
     return any(given) if isinstance(given, tuple | list) else bool(given)
-
-
-def _is_corrected(context: Context, op: Op) -> bool:
-    users = [context.graph.ops[k] for k in context.graph.users[op.index]]
-    return bool(users) and all(one.kind == "scale" for one in users)
 
 
 def _border_share(op: Op) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from selfnorm.experiments._arms import ARMS
 from selfnorm.experiments._autoencoder import autoencoder
+from selfnorm.experiments._bench import BENCH_TASKS, BenchRow, bench
 from selfnorm.experiments._bn_vs_selu import IMAGE_ARMS, bn_vs_selu
 from selfnorm.experiments._claims import CLAIM_NAMES, claims
 from selfnorm.experiments._cost import COST_ARMS, cost
@@ -19,20 +20,24 @@ from selfnorm.experiments._generative import generative
 from selfnorm.experiments._progress import ProgressCallback, ProgressEvent
 from selfnorm.experiments._records import ExperimentResult
 from selfnorm.experiments._recurrent import recurrent
+from selfnorm.experiments._transformer import transformer
 from selfnorm.experiments._uci import uci
 from selfnorm.experiments._weight_decay import weight_decay
 
 __all__ = [
     "ARMS",
+    "BENCH_TASKS",
     "CLAIM_NAMES",
     "COST_ARMS",
     "DEPTH_ARMS",
     "IMAGE_ARMS",
+    "BenchRow",
     "Dataset",
     "ExperimentResult",
     "ProgressCallback",
     "ProgressEvent",
     "autoencoder",
+    "bench",
     "bn_vs_selu",
     "claims",
     "cost",
@@ -43,6 +48,7 @@ __all__ = [
     "generative",
     "load_data",
     "recurrent",
+    "transformer",
     "uci",
     "weight_decay",
 ]

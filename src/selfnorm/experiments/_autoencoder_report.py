@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from selfnorm.experiments._uses_report import (
-    best_arms,
+    best_by_depth,
     by_depth,
     by_epoch,
     command,
     layer_panels,
     protocol,
+    see_by_depth,
+    see_variances,
     tests_of,
     with_spread,
 )
-from selfnorm.experiments._words import listed, percent
+from selfnorm.experiments._words import percent
 from selfnorm.report import Page, Panel, Section, Table, line_chart, palette
 
 __all__ = ["render", "table_of"]
@@ -75,7 +76,7 @@ def render(record: Record) -> str:
                 alt="Test error of each arm by depth",
                 styles=styles,
             ),
-            see=_see_errors(cells, depths),
+            see=see_by_depth(cells, "error", "layers", percent),
         ),
         Section(
             f"Training at {depths[-1]} hidden layers",
@@ -107,7 +108,7 @@ def render(record: Record) -> str:
                 alt="Variance by layer at the start, predicted, and after training",
                 styles=styles,
             ),
-            see=_see_layers(deepest),
+            see=see_variances(deepest, -2, "the last hidden layer"),
         ),
         Section("All cells", table=Table(*table_of(record)), see=_see_cost(cells)),
     ]
@@ -116,7 +117,7 @@ def render(record: Record) -> str:
         "Encoders and decoders of SELU layers beside ReLU, ReLU with batch normalisation, ELU and "
         "tanh, at several depths.",
         sections,
-        verdict=_verdict(record, cells, depths),
+        verdict=best_by_depth(record, "error", "At {depth} hidden layers the best is {arm}"),
         environment={**record["environment"], "data": config["data_source"]},
         command=command(
             "autoencoder",
@@ -125,37 +126,6 @@ def render(record: Record) -> str:
             ("data", "width", "code", "epochs", "batch_size", "seed", "seeds"),
         ),
     ).html()
-
-
-def _at(cells: Sequence[Record], depth: int) -> list[Record]:
-    return [cell for cell in cells if cell["depth"] == depth]
-
-
-def _verdict(record: Record, cells: Sequence[Record], depths: Sequence[int]) -> str:
-    texts = [] if record["complete"] else ["Not finished: the cells done so far are shown."]
-    for depth in depths:
-        names = best_arms(_at(cells, depth), "error")
-        if names:
-            texts.append(f"At {depth} hidden layers the best is {_named(names)}.")
-    return " ".join(texts) or "No net trains."
-
-
-def _named(names: Sequence[str]) -> str:
-    if len(names) == 1:
-        return names[0]
-    return f"{names[0]}; {listed(names[1:])} cannot be told from it with these seeds"
-
-
-def _see_errors(cells: Sequence[Record], depths: Sequence[int]) -> str:
-    parts = []
-    for depth in depths:
-        found = [
-            f"{cell['arm']} {percent(statistics.fmean(tests_of(cell, 'error')))}"
-            for cell in _at(cells, depth)
-            if tests_of(cell, "error")
-        ]
-        parts.append(f"{depth} layers: {', '.join(found) if found else 'all diverge'}")
-    return "; ".join(parts) + "."
 
 
 def _see_training(cells: Sequence[Record]) -> str:
@@ -168,18 +138,6 @@ def _see_training(cells: Sequence[Record]) -> str:
     if not halves:
         return "All nets diverge."
     return f"Epochs until within a tenth of the lowest error, first seed: {', '.join(halves)}."
-
-
-def _see_layers(cells: Sequence[Record]) -> str:
-    parts = []
-    for cell in cells:
-        # The last hidden layer; the output after it is linear.
-        start = cell["layers"][-2]
-        text = f"{cell['arm']} {start['var']:.2g} (predicted {start['predicted_var']:.2g})"
-        if cell["layers_trained"]:
-            text += f", trained {cell['layers_trained'][-2]['var']:.2g}"
-        parts.append(text)
-    return f"Variance of the last hidden layer: {'; '.join(parts)}."
 
 
 def _see_cost(cells: Sequence[Record]) -> str:

@@ -91,8 +91,8 @@ def bn_vs_selu(
     data : {"digits", "mnist", "cifar10"}
         Data set, see :func:`load_data`.
     model : {"mlp", "cnn"}
-        Fully connected layers, or 3×3 convolutions: SELU's repeat the border, the others' pad it
-        with zeros, as each is used. No net has skip connections, dropout or weight decay.
+        Fully connected layers, or 3×3 convolutions: padded with zeros, behind which SELU's
+        restore the variance. No net has skip connections, dropout or weight decay.
     preset : {"quick", "paper", "paper-small"}
         ``quick``: minutes on one core; for each arm the rate is chosen from one grid. ``paper``:
         the setting of figure 1 of the paper [1]_, SELU against ReLU with batch norm behind it:

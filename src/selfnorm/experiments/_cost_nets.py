@@ -61,7 +61,7 @@ def build_costed(
     """Build a net for inputs of shape (batch, features) or (batch, channels, height, width).
 
     Torch's activations work in place and a layer before batch norm has no bias, as one who counts
-    bytes writes it. Convolutions pad by 1: this library's repeat the border, torch's add zeros.
+    bytes writes it. Convolutions pad by 1 with zeros; this library's restore the variance there.
     """
     p = dropout if net.dropout else 0.0
     hidden, fan_in = (_dense if shape.model == "mlp" else _maps)(net, shape, p, generator)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -11,15 +10,17 @@ import numpy as np
 
 from selfnorm.experiments._uses_report import (
     best_arms,
+    best_by_depth,
     by_depth,
     by_epoch,
     command,
     layer_panels,
     protocol,
+    see_by_depth,
+    see_variances,
     tests_of,
     with_spread,
 )
-from selfnorm.experiments._words import listed
 from selfnorm.report import (
     Figure,
     Page,
@@ -106,7 +107,10 @@ def render(record: Record) -> str:
                 alt="Distance of each arm by depth, and validation loss by epoch",
                 styles={name: styles[name] for name in arms},
             ),
-            see=_see_distance(cells, depths, config),
+            see="Distance in multiples of that between real rows. "
+            + see_by_depth(
+                cells, "distance", "layers", lambda value: f"{value / config['floor']:.2g}"
+            ),
         ),
         Section(
             f"Samples at {depths[-1]} hidden layers",
@@ -125,7 +129,7 @@ def render(record: Record) -> str:
                 alt="Variance by layer at the start, predicted, and after training",
                 styles={name: styles[name] for name in arms},
             ),
-            see=_see_layers(deepest),
+            see=see_variances(deepest, -1, "the last hidden layer"),
         ),
         Section(
             "All cells",
@@ -138,7 +142,7 @@ def render(record: Record) -> str:
         f"Flow matching on {config['data']}",
         "Fields of SELU layers that start at their fixed point beside the usual ones.",
         sections,
-        verdict=_verdict(record, cells, depths),
+        verdict=best_by_depth(record, "distance", "At {depth} hidden layers {arm} comes closest"),
         environment={**record["environment"], "data": config["data_source"]},
         command=command(
             "generative",
@@ -171,35 +175,6 @@ def _samples(cells: Sequence[Record], config: Record, styles: Mapping[str, Any])
     return image_grid((images - low) / (high - low), [name for name, _ in drawn], alt=alt)
 
 
-def _at(cells: Sequence[Record], depth: int) -> list[Record]:
-    return [cell for cell in cells if cell["depth"] == depth]
-
-
-def _verdict(record: Record, cells: Sequence[Record], depths: Sequence[int]) -> str:
-    texts = [] if record["complete"] else ["Not finished: the cells done so far are shown."]
-    for depth in depths:
-        names = best_arms(_at(cells, depth), "distance")
-        if not names:
-            continue
-        text = f"At {depth} hidden layers {names[0]} comes closest"
-        if names[1:]:
-            text += f"; {listed(names[1:])} cannot be told from it with these seeds"
-        texts.append(text + ".")
-    return " ".join(texts) or "No field trains."
-
-
-def _see_distance(cells: Sequence[Record], depths: Sequence[int], config: Record) -> str:
-    parts = []
-    for depth in depths:
-        found = [
-            f"{cell['arm']} {statistics.fmean(values) / config['floor']:.2g}"
-            for cell in _at(cells, depth)
-            if (values := tests_of(cell, "distance"))
-        ]
-        parts.append(f"{depth} layers: {', '.join(found) if found else 'all diverge'}")
-    return f"Distance in multiples of that between real rows. {'; '.join(parts)}."
-
-
 def _see_samples(cells: Sequence[Record], config: Record) -> str:
     best = best_arms(cells, "distance")
     if not best:
@@ -208,14 +183,3 @@ def _see_samples(cells: Sequence[Record], config: Record) -> str:
     return (
         f"Smallest mean distance: {best[0]}. What is unlike all real {kind} is the field's error."
     )
-
-
-def _see_layers(cells: Sequence[Record]) -> str:
-    parts = []
-    for cell in cells:
-        start = cell["layers"][-1]
-        text = f"{cell['arm']} {start['var']:.2g} (predicted {start['predicted_var']:.2g})"
-        if cell["layers_trained"]:
-            text += f", trained {cell['layers_trained'][-1]['var']:.2g}"
-        parts.append(text)
-    return f"Variance of the last hidden layer: {'; '.join(parts)}."

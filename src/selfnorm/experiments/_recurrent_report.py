@@ -107,6 +107,7 @@ def _of_task(
             "epoch",
             "loss",
             by_epoch(longest, "validation"),
+            y_scale="log",
         )
     ]
     if len(lengths) > 1:

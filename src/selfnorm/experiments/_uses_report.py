@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,14 @@ from selfnorm.report import Panel, Series, format_number
 
 __all__ = [
     "best_arms",
+    "best_by_depth",
     "by_depth",
     "by_epoch",
     "command",
     "layer_panels",
     "protocol",
+    "see_by_depth",
+    "see_variances",
     "tests_of",
     "with_spread",
 ]
@@ -134,3 +137,53 @@ def best_arms(cells: Sequence[Record], key: str, *, highest: bool = False) -> li
         if abs(statistics.fmean(values) - statistics.fmean(top)) <= 2 * error:
             names.append(cell["arm"])
     return names
+
+
+def best_by_depth(record: Record, key: str, sentence: str) -> str:
+    """Say which arm has the lowest figure at each depth, and which cannot be told from it.
+
+    ``sentence`` holds the places ``{depth}`` and ``{arm}``.
+    """
+    texts = [] if record["complete"] else ["Not finished: the cells done so far are shown."]
+    for depth, cells in _depths(record["arms"]).items():
+        names = best_arms(cells, key)
+        if names:
+            text = sentence.format(depth=depth, arm=names[0])
+            if names[1:]:
+                text += f"; {listed(names[1:])} cannot be told from it with these seeds"
+            texts.append(text + ".")
+    return " ".join(texts) or "No net trains."
+
+
+def see_by_depth(
+    cells: Sequence[Record], key: str, unit: str, written: Callable[[float], str]
+) -> str:
+    """List the mean test figure of each arm, depth by depth."""
+    parts = []
+    for depth, mine in _depths(cells).items():
+        found = [
+            f"{cell['arm']} {written(statistics.fmean(values))}"
+            for cell in mine
+            if (values := tests_of(cell, key))
+        ]
+        parts.append(f"{depth} {unit}: {', '.join(found) if found else 'all diverge'}")
+    return f"{'; '.join(parts)}."
+
+
+def see_variances(cells: Sequence[Record], where: int, what: str) -> str:
+    """List an arm's variance at one of its places: predicted, at the start, trained."""
+    parts = []
+    for cell in cells:
+        start = cell["layers"][where]
+        text = f"{cell['arm']} {start['var']:.2g}"
+        if start.get("predicted_var") is not None:
+            text += f" (predicted {start['predicted_var']:.2g})"
+        if cell["layers_trained"]:
+            text += f", trained {cell['layers_trained'][where]['var']:.2g}"
+        parts.append(text)
+    return f"Variance of {what}: {'; '.join(parts)}."
+
+
+def _depths(cells: Sequence[Record]) -> dict[int, list[Record]]:
+    depths = dict.fromkeys(cell["depth"] for cell in cells)
+    return {depth: [cell for cell in cells if cell["depth"] == depth] for depth in depths}

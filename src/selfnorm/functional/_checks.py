@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from selfnorm.errors import DomainError
 
@@ -58,12 +59,42 @@ def check_tensor(function: str, name: str, x: Tensor) -> None:
     )
 
 
+def is_recorded(x: object) -> bool:
+    """Return whether x only stands for a tensor while somebody writes the calls down (torch.fx)."""
+    return not isinstance(x, Tensor) and has_torch_function_unary(x)
+
+
+def record(function: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
+    """Hand a call to him who writes down; ``arguments`` are all of them, by name."""
+    x = arguments.pop("x")
+    written: Tensor = handle_torch_function(function, (x,), x, **arguments)
+    return written
+
+
+def check_linear(x: Tensor, weight: Tensor) -> None:
+    if weight.dim() != 2:
+        raise DomainError(
+            "weight must have shape (out_features, in_features), however: "
+            f"weight.shape={tuple(weight.shape)}"
+        )
+    if x.dim() == 0 or x.shape[-1] != weight.shape[1]:
+        raise DomainError(
+            f"x must have in_features={weight.shape[1]} numbers in its last dimension, however: "
+            f"x.shape={tuple(x.shape)}, weight.shape={tuple(weight.shape)}"
+        )
+
+
 def check_inplace(function: str, x: Tensor) -> None:
     low = x.dtype in (torch.bfloat16, torch.float16)
     if low and x.requires_grad and torch.is_grad_enabled():
         raise DomainError(
             f"{function} works in place where the slope can be rebuilt from the output, however: "
             f"x.dtype={x.dtype} and a gradient is wanted; leave out inplace=True"
+        )
+    if any(step == 0 and n > 1 for n, step in zip(x.shape, x.stride(), strict=True)):
+        raise DomainError(
+            f"{function} in place needs a place for each element, however: x is expanded, "
+            f"x.shape={tuple(x.shape)}, x.stride()={x.stride()}; call x.clone() first"
         )
 
 

@@ -17,10 +17,13 @@ from selfnorm.functional._checks import (
     check_bias,
     check_generator,
     check_inplace,
+    check_linear,
     check_rate,
     check_tensor,
     is_number,
+    is_recorded,
     mask_shape,
+    record,
 )
 
 __all__ = ["alpha_dropout", "elu", "linear_selu", "selu", "selu_dropout"]
@@ -72,6 +75,8 @@ def selu(x: Tensor, *, mean: float = 0.0, var: float = 1.0, inplace: bool = Fals
     >>> selu(torch.tensor([-1.0, 0.0, 1.0]), var=0.1)
     tensor([-0.7779,  0.0000,  1.0224])
     """
+    if is_recorded(x):
+        return record(selu, locals())
     check_tensor("selu", "x", x)
     alpha, scale, _ = _constants(mean, var)
     if inplace:
@@ -116,6 +121,8 @@ def elu(x: Tensor, alpha: float = 1.0, *, inplace: bool = False) -> Tensor:
     >>> elu(torch.tensor([-1.0, 0.0, 1.0]), alpha=1.5)
     tensor([-0.9482,  0.0000,  1.0000])
     """
+    if is_recorded(x):
+        return record(elu, locals())
     check_tensor("elu", "x", x)
     check_alpha(alpha)
     if inplace:
@@ -190,6 +197,8 @@ def alpha_dropout(
     >>> abs(round(y.mean().item(), 2)), round(y.var().item(), 2)
     (0.0, 1.0)
     """
+    if is_recorded(x):
+        return record(alpha_dropout, locals())
     check_tensor("alpha_dropout", "x", x)
     check_rate("p", p)
     check_generator(generator, x)
@@ -256,6 +265,8 @@ def selu_dropout(
     >>> selu_dropout(x, 0.5, torch.tensor([0.5, 0.5]), training=False)
     tensor([[-0.6918,  1.5761]])
     """
+    if is_recorded(x):
+        return record(selu_dropout, locals())
     check_tensor("selu_dropout", "x", x)
     check_rate("p", p)
     check_generator(generator, x)
@@ -322,15 +333,13 @@ def linear_selu(
     >>> linear_selu(torch.tensor([[1.0, 2.0]]), weight)
     tensor([[2.1014, 0.0000]])
     """
+    if is_recorded(x):
+        return record(linear_selu, locals())
     check_tensor("linear_selu", "x", x)
     check_tensor("linear_selu", "weight", weight)
     check_rate("p", p)
     check_generator(generator, x)
-    if weight.dim() != 2 or x.dim() == 0 or x.shape[-1] != weight.shape[1]:
-        raise DomainError(
-            "weight must be (out_features, in_features) for x of shape (..., in_features), "
-            f"however: weight.shape={tuple(weight.shape)}, x.shape={tuple(x.shape)}"
-        )
+    check_linear(x, weight)
     alpha, scale, _ = _constants(mean, var)
     rate, a, b = _affine(p, mean, var) if training and p != 0 else (0.0, 1.0, 0.0)
     return ops.linear_selu(x, weight, bias, alpha, scale, rate, a, b, generator)

@@ -13,7 +13,7 @@ from selfnorm.errors import DomainError
 from selfnorm.nn._checks import check_channels, check_dtype, check_generator, check_sizes
 from selfnorm.nn._padding import (
     PADDING_MODES,
-    border_scale,
+    border_factors,
     described,
     output_size,
     pad,
@@ -22,6 +22,8 @@ from selfnorm.nn._padding import (
 from selfnorm.nn._weight_standardized import WSConv1d, WSConv2d, WSConv3d
 
 __all__ = ["PaddedConv"]
+
+_tracing: Final = torch.jit.is_tracing  # type: ignore[attr-defined]
 
 _PLAIN: Final = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _STANDARDIZED: Final = (WSConv1d, WSConv2d, WSConv3d)
@@ -42,7 +44,7 @@ class PaddedConv(nn.Module):
         groups: int = 1,
         bias: bool = True,
         *,
-        padding_mode: str = "replicate",
+        padding_mode: str = "rescaled",
         weight_standardized: bool = False,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
@@ -59,7 +61,12 @@ class PaddedConv(nn.Module):
                 f"padding_mode must be one of {list(PADDING_MODES)}, however: "
                 f"padding_mode={padding_mode!r}"
             )
-        self.padding_mode = padding_mode
+        self._padding_mode = padding_mode
+        # Zeros that torch's convolution adds itself cost no copy of the map; it adds as many on
+        # both sides.
+        inside = padding_mode in ("rescaled", "zeros") and all(a == b for a, b in self.padding)
+        self._added = ((0, 0),) * dims if inside else self.padding
+        self._scale: tuple[object, Tensor] | None = None
         check_dtype(dtype)
         check_generator(generator)
         kind = (_STANDARDIZED if weight_standardized else _PLAIN)[dims - 1]
@@ -69,7 +76,7 @@ class PaddedConv(nn.Module):
             out_channels,
             self.kernel_size,  # type: ignore[arg-type]
             self.stride,  # type: ignore[arg-type]
-            0,
+            tuple(a for a, _ in self.padding) if inside else 0,  # type: ignore[arg-type]
             self.dilation,  # type: ignore[arg-type]
             groups,
             bias,
@@ -78,6 +85,11 @@ class PaddedConv(nn.Module):
         )
         self.to_empty(device=torch.get_default_device() if device is None else device)
         self.reset_parameters(generator)
+
+    @property
+    def padding_mode(self) -> str:
+        """What stands beyond the border; fixed at construction."""
+        return self._padding_mode
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the weights anew (LeCun normal) and set the bias to zero."""
@@ -115,16 +127,40 @@ class PaddedConv(nn.Module):
                 f"padding={self.padding} leave {described(self.output_size(size))}; "
                 "take padding='same' or a smaller kernel"
             )
-        y: Tensor = self.conv(pad(x, self.padding, self.padding_mode))
+        y: Tensor = self.conv(pad(x, self._added, self.padding_mode))
         if self.padding_mode != "rescaled" or not any(map(any, self.padding)):
             return y
-        scale = border_scale(x, self.padding, self.kernel_size, self.stride, self.dilation)
-        scale = scale.to(y.dtype)
-        if self.conv.bias is None:
-            return y * scale
-        # The bias shall not be rescaled: (y - b) scale + b.
-        bias = self.conv.bias.to(y.dtype).reshape(-1, *(1,) * dims)
-        return torch.addcmul(bias * (1.0 - scale), y, scale)
+        scale = self._border_scale(size, y)
+        return y.mul_(scale) if self._may_overwrite(y) else y * scale
+
+    def _may_overwrite(self, z: Tensor) -> bool:
+        """Return whether nobody else sees what the convolution gave."""
+        if torch.compiler.is_compiling():  # A compiler plans the memory itself.
+            return False
+        conv = self.conv
+        return not (conv._forward_hooks or conv._backward_hooks or conv._backward_pre_hooks)
+
+    def _border_scale(self, size: tuple[int, ...], y: Tensor) -> Tensor:
+        """Return the factor of each output position; the last one made is kept."""
+        key = (size, y.dtype, y.device)
+        if self._scale is not None and self._scale[0] == key and type(y) is Tensor:
+            return self._scale[1]
+        with torch.inference_mode(False):  # What is kept shall serve in training as well.
+            scale = torch.ones((), dtype=y.dtype, device=y.device)
+            for factors in border_factors(
+                size, self.padding, self.kernel_size, self.stride, self.dilation
+            ):
+                line = torch.tensor(factors, dtype=y.dtype, device=y.device)
+                scale = scale[..., None] * line
+        # Tensors of a tracer or of a transform die with it.
+        traced = (
+            torch.compiler.is_compiling()
+            or _tracing()  # type: ignore[no-untyped-call]
+            or torch._C._are_functorch_transforms_active()
+        )
+        if type(scale) is Tensor and not traced:
+            self._scale = key, scale
+        return scale
 
     def extra_repr(self) -> str:
         """Show the padding, which the convolution inside does not know."""

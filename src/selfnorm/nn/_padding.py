@@ -14,7 +14,7 @@ from selfnorm.nn._checks import check_sizes
 
 __all__ = [
     "PADDING_MODES",
-    "border_scale",
+    "border_factors",
     "described",
     "output_size",
     "pad",
@@ -79,31 +79,30 @@ def pad(x: Tensor, widths: Widths, mode: str) -> Tensor:
     return functional.pad(x, flat, mode=mode)
 
 
-def border_scale(
-    x: Tensor,
+def border_factors(
+    size: Sequence[int],
     widths: Widths,
     kernel: tuple[int, ...],
     stride: tuple[int, ...],
     dilation: tuple[int, ...],
-) -> Tensor:
-    """Return sqrt(taps / taps inside the map) for each output position.
+) -> list[list[float]]:
+    """Return sqrt(taps / taps inside the map) for each output position, one list per dimension.
 
     Of a window's K taps k lie inside; independent weights give the sum over them k / K of the
     variance that the whole window has. K / k is a product over the dimensions.
     """
-    size = tuple(x.shape[-len(widths) :])
     out = output_size(size, widths, kernel, stride, dilation)
-    scale = x.new_ones(())
+    factors = []
     for n, m, (low, _), k, s, d in zip(size, out, widths, kernel, stride, dilation, strict=True):
         inside = [sum(0 <= i * s - low + t * d < n for t in range(k)) for i in range(m)]
         if 0 in inside:
             raise DomainError(
                 "every window must have a tap inside the map to be rescaled, however: "
-                f"padding={widths}, map={size}, kernel_size={kernel}, dilation={dilation}; take "
-                "padding='same' and an odd kernel, or padding_mode='replicate'"
+                f"padding={widths}, map={tuple(size)}, kernel_size={kernel}, dilation={dilation}; "
+                "take padding='same' and an odd kernel, or padding_mode='replicate'"
             )
-        scale = scale[..., None] * x.new_tensor([math.sqrt(k / count) for count in inside])
-    return scale
+        factors.append([math.sqrt(k / count) for count in inside])
+    return factors
 
 
 def described(size: Sequence[int]) -> str:

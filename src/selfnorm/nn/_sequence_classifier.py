@@ -25,10 +25,10 @@ class SNNSequenceClassifier(nn.Module):
 
     Parameters
     ----------
-    in_features, n_classes : int
+    in_features, out_features : int
         Numbers of inputs per step and of classes, at least 1; with a vocabulary,
         ``in_features`` is the size of its embedding, at least 2.
-    hidden : int
+    width : int
         Units of each layer, at least 1.
     num_layers : int
         Recurrent layers, at least 1.
@@ -70,12 +70,12 @@ class SNNSequenceClassifier(nn.Module):
     Notes
     -----
     Shape: input (N, T, in_features), or (N, T) with a vocabulary, T at least 1; output
-    (N, n_classes), scores to be given to cross-entropy.
+    (N, out_features), scores to be given to cross-entropy.
 
     Examples
     --------
     >>> import torch
-    >>> net = SNNSequenceClassifier(3, 5, hidden=32)
+    >>> net = SNNSequenceClassifier(3, 5, width=32)
     >>> net(torch.zeros(4, 7, 3), lengths=torch.tensor([7, 1, 3, 7])).shape
     torch.Size([4, 5])
     """
@@ -83,9 +83,9 @@ class SNNSequenceClassifier(nn.Module):
     def __init__(
         self,
         in_features: int,
-        n_classes: int,
+        out_features: int,
         *,
-        hidden: int = 128,
+        width: int = 128,
         num_layers: int = 1,
         depth: int = 1,
         vocabulary: int | None = None,
@@ -97,7 +97,8 @@ class SNNSequenceClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.in_features = check_size("in_features", in_features, 1)
-        self.n_classes = check_size("n_classes", n_classes, 1)
+        self.out_features = check_size("out_features", out_features, 1)
+        check_size("width", width, 1)
         check_size("depth", depth, 0)
         check_dtype(dtype)
         check_generator(generator)
@@ -110,7 +111,7 @@ class SNNSequenceClassifier(nn.Module):
         )
         self.recurrent = SELURNN(
             in_features,
-            hidden,
+            width,
             num_layers,
             batch_first=True,
             memory=memory,
@@ -123,8 +124,8 @@ class SNNSequenceClassifier(nn.Module):
         for _ in range(depth):
             self.hidden.append(
                 LinearSELU(
-                    hidden,
-                    hidden,
+                    width,
+                    width,
                     dropout=dropout,
                     generator=generator,
                     device=device,
@@ -132,7 +133,7 @@ class SNNSequenceClassifier(nn.Module):
                 )
             )
         # Without memory first: torch's own layer would draw from the default generator.
-        self.head = nn.Linear(hidden, n_classes, device="meta", dtype=dtype)
+        self.head = nn.Linear(width, out_features, device="meta", dtype=dtype)
         self.head.to_empty(device=torch.get_default_device() if device is None else device)
         init.initialize_(self.head, generator=generator)
 
@@ -169,7 +170,7 @@ class SNNSequenceClassifier(nn.Module):
 
     def extra_repr(self) -> str:
         """Show the sizes of input and output."""
-        return f"in_features={self.in_features}, n_classes={self.n_classes}"
+        return f"in_features={self.in_features}, out_features={self.out_features}"
 
 
 def _check_lengths(lengths: Tensor, x: Tensor) -> None:

@@ -60,8 +60,11 @@ class SNN(nn.Module):
         Units of the first hidden layer, at least 1 (conic: at least ``out_features``).
     depth : int
         Number of hidden layers; 0 gives a linear model.
-    dropout : float
-        Probability of dropping a hidden unit in training, in [0, 1].
+    dropout : float or "auto"
+        Probability of dropping a hidden unit in training, in [0, 1]. Auto: 0.05, but at most the
+        rate at which gradients keep their size
+        (:func:`selfnorm.theory.gradient_neutral_dropout`) where SELU keeps another fixed point than
+        (0, 1): a small variance bears much less.
     shape : {"rectangular", "conic"}
         Rectangular: all hidden layers have ``width`` units. Conic: layer k = 0 … depth - 1 has
         ``round(width * (out_features / width) ** (k / depth))``, a geometric progression that
@@ -133,7 +136,7 @@ class SNN(nn.Module):
         *,
         width: int = 256,
         depth: int = 8,
-        dropout: float = 0.05,
+        dropout: float | Literal["auto"] = "auto",
         shape: Literal["rectangular", "conic"] = "rectangular",
         activation: str = "selu",
         fixed_point: tuple[float, float] | Literal["depth-matched"] = (0.0, 1.0),
@@ -162,9 +165,11 @@ class SNN(nn.Module):
                 f"weight_init={weight_init!r}"
             )
         self.activation = activation
-        self.dropout = check_rate("dropout", dropout)
         self.weight_init = weight_init
         self.fixed_point = _fixed_point(fixed_point, activation, depth)
+        if dropout == "auto":
+            dropout = default_rate(self.fixed_point)
+        self.dropout = check_rate("dropout", dropout)
         self.input_scale = math.sqrt(self.fixed_point[1])
         sizes = (in_features, *self.widths)
         # Without memory first: torch's own layers would draw from the default generator.
@@ -218,6 +223,13 @@ class SNN(nn.Module):
             mean, var = self.fixed_point
             shown += f", fixed_point=({mean:g}, {var:g}), input_scale={self.input_scale:g}"
         return shown
+
+
+def default_rate(fixed_point: tuple[float, float]) -> float:
+    """Return the rate of dropout for networks that keep this mean and variance."""
+    if fixed_point == (0.0, 1.0):
+        return 0.05
+    return min(0.05, theory.gradient_neutral_dropout(*fixed_point))
 
 
 def weight_gain(activation: str, fixed_point: tuple[float, float]) -> float:

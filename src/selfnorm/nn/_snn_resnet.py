@@ -8,29 +8,29 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from selfnorm import init, theory
 from selfnorm.errors import DomainError
 from selfnorm.functional._checks import check_rate
 from selfnorm.nn._checks import check_dtype, check_generator, check_size, check_sizes
-from selfnorm.nn._padded_conv import PaddedConv
-from selfnorm.nn._residual import ScaledResidual
-from selfnorm.nn._self_normalized import SelfNormalized
-from selfnorm.nn._snn import _fixed_point
-from selfnorm.nn._snn_conv import (
+from selfnorm.nn._image_network import (
+    ImageNetwork,
     check_choices,
-    check_images,
     check_map,
     conv_block,
     initialize_block,
     stage_starts,
 )
+from selfnorm.nn._padded_conv import PaddedConv
+from selfnorm.nn._residual import ScaledResidual
+from selfnorm.nn._self_normalized import SelfNormalized
+from selfnorm.nn._snn import _fixed_point
 
 __all__ = ["SNNResNet"]
 
 
-class SNNResNet(nn.Module):
+class SNNResNet(ImageNetwork):
     r"""Self-normalizing residual network for standardised images, without batch norm.
 
     One convolution, then blocks sqrt(1 - s²) f(x) + s x (:class:`ScaledResidual`) of two
@@ -55,7 +55,7 @@ class SNNResNet(nn.Module):
         last map at 4 x 4 or more.
     kernel_size : int or (int, int)
         Size of the windows.
-    padding_mode : {"replicate", "reflect", "circular", "rescaled", "zeros"}
+    padding_mode : {"rescaled", "replicate", "reflect", "circular", "zeros"}
         As for :class:`ConvSELU2d`.
     skip : float, optional
         The weight s of the shortcuts, in [0, 1]. Default: ``ScaledResidual.skip_for_depth``, with
@@ -142,7 +142,7 @@ class SNNResNet(nn.Module):
         width: int = 32,
         stages: int | None = None,
         kernel_size: int | Sequence[int] = 3,
-        padding_mode: str = "replicate",
+        padding_mode: str = "rescaled",
         skip: float | None = None,
         dropout: float = 0.0,
         channel_dropout: bool = False,
@@ -226,22 +226,6 @@ class SNNResNet(nn.Module):
         """Draw all weights anew, from ``generator`` alone if one is given."""
         initialize_block(self.hidden, self.weight_init, 1.0, generator)
         init.initialize_(self.head, generator=generator)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the network to images of shape (batch, in_channels, height, width)."""
-        check_images(x, self.in_channels, self.image_size)
-        if self.input_scale != 1.0:
-            x = x * self.input_scale
-        out: Tensor = self.head(self.hidden(x).flatten(-3))
-        return out
-
-    def extra_repr(self) -> str:
-        """Show what the blocks do not."""
-        shown = f"image_size={self.image_size}, activation={self.activation!r}"
-        if self.fixed_point != (0.0, 1.0):
-            mean, var = self.fixed_point
-            shown += f", fixed_point=({mean:g}, {var:g}), input_scale={self.input_scale:g}"
-        return shown
 
 
 def _blocks(depth: int) -> int:

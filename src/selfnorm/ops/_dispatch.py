@@ -25,12 +25,18 @@ _LEAST_ELEMENTS: Final = 1 << 14
 # kernel and our slower way cost alike up to here (benchmarks/nets, one and two threads).
 _LEAST_IN_PLACE: Final = 1 << 18
 
+_tracing: Final = torch.jit.is_tracing  # type: ignore[attr-defined]
+
 _CPU: Final[bool] = _backends.cpu().name == "native"
 
 
 def _has_kernel(x: Tensor) -> bool:
-    """Return whether a kernel of ours takes this tensor; subclasses of tensors are torch's."""
-    if type(x) is not Tensor and type(x) is not Parameter:
+    """Return whether a kernel of ours takes this tensor.
+
+    Subclasses of tensors are torch's, and so is all that is written down for TorchScript and its
+    ONNX exporter, which know torch's operators alone.
+    """
+    if (type(x) is not Tensor and type(x) is not Parameter) or _tracing():
         return False
     return _CPU if x.is_cpu else x.is_cuda and _triton_is_ready()
 
@@ -99,12 +105,18 @@ def elu(x: Tensor, alpha: float, scale: float = 1.0, *, inplace: bool = False) -
     if torch.compiler.is_compiling() or not _has_kernel(x) or x.numel() < _LEAST_ELEMENTS:
         if alpha == ALPHA01 and scale == LAMBDA01:
             return torch.selu(x)  # The same kernel by a shorter way.
+        if _tracing():  # ONNX has no factor of ELU.
+            return torch.nn.functional.elu(x, alpha) * scale
         result: Tensor = torch.ops.aten.elu.default(x, alpha, scale)
         return result
     return _autograd.selu(x, None, None, 0.0, alpha, scale, 1.0, 0.0)
 
 
 def _elu_(x: Tensor, alpha: float, scale: float) -> Tensor:
+    if _tracing():
+        if alpha == ALPHA01 and scale == LAMBDA01:
+            return torch.selu_(x)
+        return torch.nn.functional.elu_(x, alpha).mul_(scale)
     if _transforming() or not _has_kernel(x):
         result: Tensor = torch.ops.aten.elu_.default(x, alpha, scale)
         return result

@@ -164,7 +164,9 @@ def _data(record: Record) -> Section:
     for one in columns[:_MOST_COLUMNS]:
         values = "" if one["levels"] is None else f"{one['levels']:,} values"
         if one["low"] is not None:
-            values = f"{format_number(one['low'])} to {format_number(one['high'])}"
+            ends = one["low"], one["high"]
+            low, high = (v if isinstance(v, str) else format_number(v) for v in ends)
+            values = f"{low} to {high}"
         name = one["name"] if one["name"].strip() else repr(one["name"])
         cells.append([name, _KINDS[one["kind"]], one["missing"], values or None, one["used"]])
     notes = [record["task_reason"], *record["notes"]]
@@ -207,7 +209,6 @@ def _use(record: Record) -> Section:
     quoted = shlex.quote(folder)
     return Section(
         "Use the model",
-        ["It learned from pandas data frames; give it one with the same columns."],
         table=Table(
             ["to", "type"],
             [
@@ -215,7 +216,7 @@ def _use(record: Record) -> Section:
                 ["load it in Python", f"model = selfnorm.load({model!r})"],
                 [
                     "predict in Python",
-                    "model.predict(pandas.read_csv('NEW.csv')[model.feature_names_in_])",
+                    "model.predict(selfnorm.tabular.read_rows('NEW.csv', model))",
                 ],
                 ["deploy it without Python", f"selfnorm export {quoted} --out model.onnx"],
             ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -77,13 +77,15 @@ class Bins:
         self.count = int(count)
         self._state: dict[str, Array] = {}
 
-    def fit(self, X: Array) -> Bins:
+    def fit(self, X: Array, columns: Sequence[int] | None = None) -> Bins:
         """Learn bins and scaling.
 
         Parameters
         ----------
         X : numpy.ndarray, shape (n_samples, n_columns)
             Numbers, finite.
+        columns : sequence of int, optional
+            The columns that get bins; all by default.
 
         Returns
         -------
@@ -99,8 +101,8 @@ class Bins:
         # Evenly spaced rows: enough for quantiles, and the same at every call.
         sample = X[:: max(1, len(X) // _SAMPLE)].astype(np.float64)
         column, start, slope = [], [], []
-        for index, values in enumerate(sample.T):
-            edges = _edges(values, self.count)
+        for index in range(X.shape[1]) if columns is None else columns:
+            edges = _edges(sample[:, index], self.count)
             if len(edges) > 2:
                 column += [index] * (len(edges) - 1)
                 start += edges[:-1].tolist()
@@ -132,6 +134,14 @@ class Bins:
         """The column that each feature is of."""
         columns: list[int] = self._fitted()["column"].tolist()
         return columns
+
+    def names(self, columns: Sequence[str]) -> list[str]:
+        """Return a name for each feature from the names of the columns."""
+        found, seen = [], dict.fromkeys(self.columns, 0)
+        for column in self.columns:
+            found.append(f"{columns[column]} bin {seen[column]}")
+            seen[column] += 1
+        return found
 
     def transform(self, X: Array) -> NDArray[np.float32]:
         """Return the features.
@@ -204,10 +214,10 @@ class Bins:
 
     def _raw(self, X: Array) -> NDArray[np.float32]:
         state = self._fitted()
-        if X.shape[1] <= max(state["column"], default=-1):
+        most = int(state["column"].max(initial=-1))
+        if X.shape[1] <= most:
             raise DataError(
-                f"X must have the columns of fit, at least {max(state['column']) + 1}, however: "
-                f"X.shape={X.shape}"
+                f"X must have the columns of fit, at least {most + 1}, however: X.shape={X.shape}"
             )
         t: NDArray[np.float32] = X[:, state["column"]].astype(np.float32)
         t -= state["start"]

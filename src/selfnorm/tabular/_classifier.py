@@ -11,16 +11,12 @@ from sklearn.base import ClassifierMixin
 from selfnorm import train
 from selfnorm.errors import DataError, DomainError
 from selfnorm.tabular._calibration import fit_temperature
+from selfnorm.tabular._class_predictions import ClassPredictions
 from selfnorm.tabular._engine import Job
-from selfnorm.tabular._estimator import Estimator
 from selfnorm.tabular._held_out import cross_fitted, wants_cross_fit
 from selfnorm.tabular._labels import class_factors, labels_of, numbers_of
+from selfnorm.tabular._mixture import fit_shares
 from selfnorm.tabular._offsets import fit_scale_and_offsets
-from selfnorm.tabular._probabilities import (
-    log_probabilities,
-    mutual_information,
-    probabilities,
-)
 from selfnorm.tabular._rows import Rows
 
 __all__ = ["SNNClassifier"]
@@ -28,7 +24,7 @@ __all__ = ["SNNClassifier"]
 Array = NDArray[Any]
 
 
-class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
+class SNNClassifier(ClassifierMixin, ClassPredictions):  # type: ignore[misc]
     r"""Classify rows of a table with an ensemble of self-normalizing networks.
 
     Give it the table as it is: numbers of any scale, missing values, categories, texts. Several
@@ -44,9 +40,11 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     activation : {"selu", "elu", "relu", "leaky_relu"}
         Activation of the hidden units. Others than SELU have ordinary dropout.
     fixed_point : "auto", (float, float) or "depth-matched"
-        Mean and variance that SELU layers keep; see :class:`selfnorm.nn.SNN`.
+        Mean and variance that SELU layers keep; see :class:`selfnorm.nn.SNN`. Auto: (0, 1), from 16
+        hidden layers on depth-matched.
     dropout : "auto" or float
-        Probability of dropping a hidden unit in training, in [0, 1).
+        Probability of dropping a hidden unit in training, in [0, 1). Auto: where SELU layers are 16
+        or more, or keep a variance below 1, at most the rate at which gradients keep their size.
     n_members : "auto" or int
         Networks in the ensemble, at least 1.
     solver : {"adamw", "sgd"}
@@ -58,7 +56,10 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     learning_rate_init : "auto" or float
         The rate at the start, greater than 0.
     weight_decay : "auto" or float
-        Decoupled weight decay, 0 or more; biases do not decay.
+        Decoupled weight decay, 0 or more; biases do not decay. Auto: none up to 2,400 rows; above,
+        one half of the members has it (up to 2, less the more classes, none for ten), and rows that
+        were held out tell how much either half counts. Not with early stopping, sgd, `partial_fit`
+        or an indicator y.
     batch_size : "auto" or int
         Rows of a step.
     max_iter : "auto" or int
@@ -76,8 +77,8 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         Whether to fit temperature and offsets to rows that were held out. It costs no training
         rows: below 5,000 rows four more members, each of which sees 3/4 of the rows, are trained
         beside the others and then dropped (auto: if the ensemble has four members or more); from
-        there on each member holds out another 1/16 of the rows. With early stopping its rows are
-        taken.
+        there on, and where members differ in weight decay, each holds out another 1/16 of the rows,
+        those without decay the same as those with it. With early stopping its rows are taken.
     early_stopping : bool
         Stop each member when the loss on rows that it holds out has not fallen for
         ``n_iter_no_change`` epochs, and take its best weights. On small tables this costs accuracy:
@@ -113,6 +114,9 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         What turns X into the matrix that the networks take.
     networks_ : list of selfnorm.nn.SNN
         The members, in evaluation mode.
+    member_weight_decays_, member_factors_ : numpy.ndarray of shape (n_members,)
+        Each member's weight decay, and how much it counts: the factor, 1 on average, that its
+        outputs were multiplied by after the training. The networks' heads have taken it up.
     temperature_ : float
         What the mean logits are divided by; 1 where nothing was held out.
     logit_offsets_ : numpy.ndarray of shape (outputs,)
@@ -152,6 +156,11 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     offsets b that make held-out rows most probable under a prior of 1 and 0: few rows move them
     little. Unlike T alone, b may change the predicted class.
 
+    **Two kinds of members.** Weight decay helps on some tables of thousands of rows and hurts on
+    others. From 2,400 rows on there is one half of the members for either case; a convex fit to the
+    log-loss of held-out rows finds how much each counts (stacking), before temperature and offsets.
+    Rows of which there are copies count there as rows that have been seen.
+
     **Precision.** Up to 1,024 rows are predicted in float64, more in float32: then the last digits
     may depend on which rows stand beside each other.
 
@@ -173,11 +182,6 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     >>> model.predict_proba(X[:2]).shape
     (2, 3)
     """
-
-    classes_: Array
-    temperature_: float
-    logit_offsets_: Array
-    out_activation_: str
 
     def __init__(
         self,
@@ -340,141 +344,33 @@ class SNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     def _network_outputs(self) -> int:
         return self.n_outputs_
 
+    def _mixes(self) -> bool:
+        one_class_a_row = self.out_activation_ == "softmax" or self.n_outputs_ == 1
+        return one_class_a_row and self.solver == "adamw" and not self.early_stopping
+
     def _cross_fit(self, job: Job) -> Job:
         return cross_fitted(job) if wants_cross_fit(self.calibrate, job) else job
 
-    def _calibrate(self, rows: Rows, outputs: Array | None) -> None:
-        if outputs is None or not self.calibrate:
+    def _calibrate(self, rows: Rows, outputs: Array, seen: Array) -> None:
+        if not self.calibrate:
             return
-        told = np.isfinite(outputs[:, 0])
-        logits, y = outputs[told], rows.y[told]
+        told = np.isfinite(outputs[:, :, 0]).all(0)
+        logits, y = outputs[:, told], rows.y[told]
         weights = None if rows.weights is None else rows.weights[told]
         if y.ndim == 2:  # several labels a row
-            self.temperature_ = fit_temperature(logits, y, weights)
+            self.temperature_ = fit_temperature(logits[0], y, weights)
             return
+        shares = np.ones(1)
+        if len(logits) > 1:
+            shares = fit_shares(logits, seen[:, told], y, weights)
+            of_kind = np.unique(self.member_weight_decays_, return_inverse=True)[1]
+            self._weigh(len(of_kind) * (shares / np.bincount(of_kind))[of_kind])
+        logits = np.tensordot(shares, logits, 1)
         if self.n_outputs_ == 1:
             logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
         scale, offsets = fit_scale_and_offsets(logits, y, weights)
         self.temperature_ = 1.0 / scale
         self.logit_offsets_ = offsets[1:] - offsets[0] if self.n_outputs_ == 1 else offsets
-
-    # ---- predictions -------------------------------------------------------------------------
-
-    def _scaling(self) -> tuple[Array, Array]:
-        return np.full(self.n_outputs_, 1.0 / self.temperature_), self.logit_offsets_
-
-    def _logits(self, X: Any) -> Array:
-        """Return calibrated logits (n, outputs)."""
-        logits: Array = self._outputs(X).mean(0) / self.temperature_ + self.logit_offsets_
-        return logits
-
-    def decision_function(self, X: Any) -> Array:
-        """Return the calibrated logits.
-
-        Parameters
-        ----------
-        X : table of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        numpy.ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Mean logits of the members, divided by ``temperature_``, plus ``logit_offsets_``; for
-            two classes the log odds of the second.
-        """
-        logits = self._logits(X)
-        return logits[:, 0] if self.n_outputs_ == 1 else logits
-
-    def predict_proba(self, X: Any) -> Array:
-        """Return probabilities.
-
-        Parameters
-        ----------
-        X : table of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        numpy.ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
-            Of the classes, in the order of ``classes_``; for an indicator y of each label.
-        """
-        return probabilities(self._logits(X), self.out_activation_)
-
-    def predict_log_proba(self, X: Any) -> Array:
-        """Return logarithms of the probabilities, exact where a probability is tiny.
-
-        Parameters
-        ----------
-        X : table of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        numpy.ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
-            In nats.
-        """
-        return log_probabilities(self._logits(X), self.out_activation_)
-
-    def predict(self, X: Any) -> Array:
-        """Return the most probable class of each row.
-
-        Parameters
-        ----------
-        X : table of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        numpy.ndarray of shape (n_samples,) or (n_samples, n_labels)
-            Classes; for an indicator y 1 for each label whose probability is above one half.
-        """
-        logits = self._logits(X)
-        if self.out_activation_ == "softmax":
-            return np.asarray(self.classes_[logits.argmax(1)])
-        positive = (logits > 0.0).astype(np.intp)
-        return np.asarray(self.classes_[positive[:, 0]]) if self.n_outputs_ == 1 else positive
-
-    def predict_members(self, X: Any) -> Array:
-        """Return each member's own probabilities, with the same temperature and offsets.
-
-        Parameters
-        ----------
-        X : table of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        numpy.ndarray of shape (n_members, n_samples, n_classes or n_labels)
-            The probabilities.
-        """
-        logits = self._outputs(X) / self.temperature_ + self.logit_offsets_
-        return probabilities(logits, self.out_activation_)
-
-    def mutual_information(self, X: Any) -> Array:
-        r"""Return how much the members disagree about each row.
-
-        .. math:: H\Big(\frac{1}{K} \sum_k p_k\Big) - \frac{1}{K} \sum_k H(p_k)
-
-        the part of the entropy H that is due to the choice of network: large where more data would
-        help, zero where all members say the same, however unsure they are.
-
-        Parameters
-        ----------
-        X : table of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        numpy.ndarray of shape (n_samples,) or (n_samples, n_labels)
-            In nats, from 0 to log(n_classes), for labels from 0 to log(2) each.
-
-        References
-        ----------
-        Houlsby, Huszár, Ghahramani, Lengyel, "Bayesian Active Learning for Classification and
-        Preference Learning" (2011), arXiv:1112.5745.
-        """
-        labels = self.out_activation_ == "logistic" and self.n_outputs_ > 1
-        return mutual_information(self.predict_members(X), labels=labels)
 
     def __sklearn_tags__(self) -> Any:
         """Say what targets are welcome."""

@@ -27,11 +27,15 @@ _SAMPLE: Final = 1 << 18
 _SEPARATORS: Final = (",", ";", "\t", "|")
 _DECIMAL_COMMA: Final = re.compile(r"\s*[-+]?\d+,\d+\s*")
 _DECIMAL_POINT: Final = re.compile(r"\s*[-+]?\d*\.\d+\s*")
-# First bytes of what people take for a CSV file.
+# First bytes of what people take for a CSV file; what it is, and the remedy.
+_UTF16: Final = ("it is UTF-16", "iconv -f utf-16 -t utf-8 OLD > NEW makes it UTF-8")
 _OTHERS: Final = {
-    codecs.BOM_UTF16_LE: "it is UTF-16",
-    codecs.BOM_UTF16_BE: "it is UTF-16",
-    b"PK\3\4": "it is an Excel workbook or a zip archive",
+    codecs.BOM_UTF16_LE: _UTF16,
+    codecs.BOM_UTF16_BE: _UTF16,
+    b"PK\3\4": (
+        "it is an Excel workbook or a zip archive",
+        "unpack it, or save the sheet as CSV in UTF-8",
+    ),
 }
 
 
@@ -109,11 +113,16 @@ def _check_text(path: Path) -> None:
     position = quotes = 0
     with _open(path) as stream:
         while block := stream.read(_BLOCK):
-            for start, what in _OTHERS.items():
+            for start, (what, remedy) in _OTHERS.items():
                 if position == 0 and block.startswith(start):
-                    raise decode_error(path, 0, what)
+                    raise DataError(
+                        f"a CSV file must be UTF-8 text, however: {str(path)!r}: {what}; {remedy}"
+                    )
             if (zero := block.find(b"\0")) >= 0:
-                raise decode_error(path, position + zero, "there is a zero byte")
+                raise DataError(
+                    f"a CSV file must be UTF-8 text, however: {str(path)!r} has a zero byte, byte "
+                    f"{position + zero:,}; export it again as CSV in UTF-8"
+                )
             pending = len(decoder.getstate()[0])
             try:
                 decoder.decode(block)

@@ -17,6 +17,10 @@ _SMALL: Final = 200.0  # rows up to which dropout and smoothing are largest, ste
 _LARGE: Final = 1000.0  # rows from which there is no dropout and no smoothing
 _LEAST_STEPS: Final = 150.0
 _MOST_STEPS: Final = 4000.0  # unless one pass over the rows takes more
+_SEVERAL: Final = 2400.0  # rows above which a classifier's members differ and steps grow slower
+_DECAY: Final = 2.0  # weight decay of half of them, for two classes
+_CLEAN: Final = 10.0  # classes from which they do not
+_DECAY_FROM: Final = 3000.0  # rows from which it is that much
 _BIN_BUDGET: Final = 1024  # piecewise linear features of a table, at most
 
 
@@ -33,7 +37,7 @@ class Defaults:
     learning_rate : float
         AdamW's rate at the start; it falls to 0 along half a cosine.
     weight_decay : float
-        AdamW's decoupled weight decay.
+        AdamW's decoupled weight decay of half of the members; the others have none.
     epochs, batch_size : int
         Passes over the rows, and rows of a step.
     label_smoothing : float
@@ -106,15 +110,19 @@ def defaults_for(rows: int, features: int, outputs: int, task: Task) -> Defaults
     -----
     With n rows, and numbers in between cut off at the values named:
 
-    * steps: 150 (n / 200)^0.7, from 150 to 4,000, in whole epochs;
+    * steps: 150 (n / 200)^0.7, from 150 to 4,000, in whole epochs; above 2,400 rows and for two
+      classes those for 2,400 rows times (n / 2400)^(1/3), the exponent growing with the logarithm
+      of the number of classes back to 0.7 at ten;
     * width: 64 up to 400 rows, growing with the square root of n to 128 at 1,600 and with the
       fourth root to 192 at 8,100;
     * dropout and label smoothing: 0.05 and 0.1 up to 200 rows, falling with log n to 0 at 1,000;
     * rows of a step: the square root of n, from 32 to 1,024;
+    * weight decay of half of a classifier's members: 0 up to 2,400 rows, growing with log n to 2 at
+      3,000 rows; that for two classes, falling with the logarithm of their number to 0 at ten;
     * bins: 8, fewer where columns times bins would be above 1,024.
 
     The rest is constant. The numbers come from cross-validation inside the training rows of UCI
-    sets of 68 to 3,700 rows, which the page "Tables: the estimators and their rivals" of the
+    sets of 68 to 12,000 rows, which the page "Tables: the estimators and their rivals" of the
     documentation reports; above, the rule is an extrapolation whose purpose is a bounded time.
 
     Examples
@@ -133,7 +141,15 @@ def defaults_for(rows: int, features: int, outputs: int, task: Task) -> Defaults
         raise DomainError(f"task must be 'classification' or 'regression', however: task={task!r}")
     size = min(1.0, max(0.0, math.log(rows / _SMALL) / math.log(_LARGE / _SMALL)))
     batch = max(32, min(1024, round(math.sqrt(rows))))
-    steps = min(_MOST_STEPS, _LEAST_STEPS * max(1.0, rows / _SMALL) ** 0.7)
+    steps = _LEAST_STEPS * max(1.0, rows / _SMALL) ** 0.7
+    decay = 0.0
+    if task == "classification" and rows > _SEVERAL:
+        several = math.log(rows / _SEVERAL)
+        # Two classes are mostly noisy, many are mostly clean: these pay a net that fits hard.
+        noise = 1.0 - min(1.0, math.log(max(2, outputs) / 2) / math.log(_CLEAN / 2))
+        steps *= math.exp(-(0.7 - 1 / 3) * several * noise)
+        decay = _DECAY * noise * min(1.0, several / math.log(_DECAY_FROM / _SEVERAL))
+    steps = min(_MOST_STEPS, steps)
     width = 64.0 * min(2.0, max(1.0, rows / 400) ** 0.5)
     width *= min(1.5, max(1.0, rows / 1600) ** 0.25)
     bins = min(8, _BIN_BUDGET // features)
@@ -142,7 +158,7 @@ def defaults_for(rows: int, features: int, outputs: int, task: Task) -> Defaults
         depth=4,
         dropout=0.05 * (1.0 - size),
         learning_rate=3e-3,
-        weight_decay=0.0,
+        weight_decay=decay,
         epochs=max(1, round(steps / math.ceil(rows / batch))),
         batch_size=batch,
         label_smoothing=0.1 * (1.0 - size) if task == "classification" else 0.0,

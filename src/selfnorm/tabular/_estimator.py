@@ -26,7 +26,8 @@ from selfnorm.tabular._ensemble import AveragedNetworks, Ensemble
 from selfnorm.tabular._held_out import held_out, held_out_outputs
 from selfnorm.tabular._plan import Plan, check_parameters, plan_for, seeds_for
 from selfnorm.tabular._preprocessing import Preprocessor
-from selfnorm.tabular._rows import Rows, merge
+from selfnorm.tabular._preprocessing._target_codes import FOLDS, target_columns
+from selfnorm.tabular._rows import Rows, merge, parts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +54,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     early_stopping: Any
     warm_start: Any
     validation_fraction: Any
+    weight_decay: Any
 
     preprocessor_: Preprocessor
     networks_: list[nn.SNN]
@@ -86,8 +88,12 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         """Return the job with what calibration needs: further members, or rows held out."""
         return job
 
-    def _calibrate(self, rows: Rows, outputs: Array | None) -> None:
-        """Learn from the held-out outputs (n, outputs), NaN where there are none."""
+    def _calibrate(self, rows: Rows, outputs: Array, seen: Array) -> None:
+        """Learn from outputs (kinds, n, outputs) for held-out and for seen rows, else NaN."""
+
+    def _mixes(self) -> bool:
+        """Tell whether members may differ in weight decay, their shares being calibrated."""
+        return False
 
     def _scaling(self) -> tuple[Array, Array]:
         """Return factor and summand of the mean output."""
@@ -143,10 +149,23 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         going_on = bool(self.warm_start) and hasattr(self, "networks_")
         rows = self._prepare(X, y, sample_weight, first=not going_on, described=going_on)
         rows = merge(rows.X, rows.y, rows.weights)
+        if not going_on:
+            rows = self._describe_levels(rows)
         rows = self._scale_targets(rows, first=not going_on)
         if not going_on:
             rows = self._widen(rows, len(rows))
         return self._job_of(rows, going_on=going_on)
+
+    def _describe_levels(self, rows: Rows) -> Rows:
+        """Append to categories of many levels what the targets are like in each."""
+        if not self.preprocessor_.coded:
+            return rows
+        classes = rows.y.ndim == 1
+        folds = parts(rows.y, FOLDS, self.preprocessor_.random_state, classes=classes)
+        X = self.preprocessor_.add_targets(
+            rows.X, target_columns(rows.y, classes), rows.weights, folds
+        )
+        return dataclasses.replace(rows, X=X)
 
     def _widen(self, rows: Rows, count: int) -> Rows:
         """Append the piecewise linear features that a table of ``count`` rows shall have."""
@@ -193,24 +212,44 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
                     f"activation={self.activation!r}, n_members={members}; leave "
                     "these as they were, or start anew with a clone"
                 )
+        decays = [plan.weight_decay] * members
+        if isinstance(self.weight_decay, str):
+            # The streams of partial_fit hold no rows out that could tell how the kinds compare.
+            decaying = members // 2 if self._mixes() and not count else 0
+            decays[: members - decaying] = [0.0] * (members - decaying)
         seeds = seeds_for(self.random_state, members)
-        return [dataclasses.replace(plan, seed=seed) for seed in seeds]
+        return [
+            dataclasses.replace(plan, seed=seed, weight_decay=decay)
+            for seed, decay in zip(seeds, decays, strict=True)
+        ]
 
     def _conclude(self, job: Job, trained: Trained) -> None:
         """Take over what was trained."""
         members = len(job.plans) - job.extra
         self._set_networks(trained.networks[:members])
+        self._describe_members(job.plans[:members])
         self._set_history(job, trained, members)
-        outputs = None
         if job.held_out is not None:
             networks = trained.networks[members:] if job.extra else trained.networks
-            outputs = held_out_outputs(Ensemble(networks, self.device), job)
-        self._calibrate(job.rows, outputs)
+            self._calibrate(job.rows, *held_out_outputs(Ensemble(networks, self.device), job))
 
     def _set_networks(self, networks: list[nn.SNN]) -> None:
         self.networks_ = networks
         self.n_layers_ = len(networks[0].widths) + 2
         self._averaged = Ensemble(networks, self.device)
+
+    def _describe_members(self, plans: Sequence[Plan]) -> None:
+        self.member_weight_decays_ = np.array([plan.weight_decay for plan in plans])
+        self.member_factors_ = np.ones(len(plans))
+
+    def _weigh(self, factors: Array) -> None:
+        """Multiply each member's outputs by a factor; the heads take it up."""
+        self.member_factors_ = factors
+        with torch.no_grad():
+            for network, factor in zip(self.networks_, factors.tolist(), strict=True):
+                for parameter in network.head.parameters():
+                    parameter.mul_(factor)
+        self._set_networks(self.networks_)
 
     def _set_history(self, job: Job, trained: Trained, members: int) -> None:
         plan = job.plans[0]
@@ -242,6 +281,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             start = None if first else self.networks_
             plans = self._plans(rows, start, max(_STREAM_ROWS, len(rows)))
             self._online = trainer_of(plans, start)
+            self._describe_members(plans)
             if first:
                 self.t_, self.n_iter_, self.loss_curve_ = 0, 0, []
                 self.validation_scores_ = self.best_validation_score_ = None

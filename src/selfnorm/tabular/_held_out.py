@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 
 from selfnorm.tabular._engine import Job
 from selfnorm.tabular._ensemble import Ensemble
-from selfnorm.tabular._plan import seeds_for
+from selfnorm.tabular._plan import Plan, seeds_for
 from selfnorm.tabular._rows import parts
 
 __all__ = ["cross_fitted", "held_out", "held_out_outputs", "wants_cross_fit"]
@@ -21,10 +23,12 @@ _SHARE: Final = 1 / 16  # of the rows, each member another part
 
 
 def held_out(job: Job, fraction: float, *, watched: bool = True) -> Job:
-    """Let each member hold out another part of the rows, so that together they see all."""
+    """Let each member of a kind hold out another part of the rows: together they see all."""
     count = max(2, min(len(job.rows), round(1.0 / fraction)))
     own, every = _parts(job, count), np.arange(len(job.rows))
-    held = [own[k % count] for k in range(len(job.plans))]
+    # Members of other kinds hold out the same rows, so that these can tell the kinds apart.
+    places = [place for kind in _kinds(job.plans) for place in range(len(kind))]
+    held = [own[place % count] for place in places]
     only = [np.setdiff1d(every, part) for part in held]
     return dataclasses.replace(job, only=only, held=held if watched else None, held_out=held)
 
@@ -42,11 +46,11 @@ def wants_cross_fit(calibrate: Any, job: Job) -> bool:
 def cross_fitted(job: Job) -> Job:
     """Add what gives outputs for rows that were not trained on, at no cost in training rows.
 
-    Few rows: one more member for each of 4 folds. Many: each member holds out 1/16 of the rows,
-    another part than the others.
+    Few rows: one more member for each of 4 folds. Many, or members of several kinds: each member
+    holds out 1/16 of the rows, another part than the others of its kind.
     """
     count = len(job.rows)
-    if count >= _FROM_ROWS:
+    if count >= _FROM_ROWS or len(_kinds(job.plans)) > 1:
         return held_out(job, _SHARE, watched=False)
     folds = min(FOLDS, count)
     held = _parts(job, folds)
@@ -69,15 +73,29 @@ def _parts(job: Job, count: int) -> list[NDArray[np.intp]]:
     return parts(y, count, job.plans[0].seed, classes=y.ndim == 1)
 
 
-def held_out_outputs(ensemble: Ensemble, job: Job) -> NDArray[Any]:
-    """Return each row's mean output of the members that held it out; NaN where none did."""
+def _kinds(plans: Sequence[Plan]) -> list[list[int]]:
+    """Return the places of the members of each weight decay; equal ones stand side by side."""
+    places = itertools.groupby(range(len(plans)), key=lambda k: plans[k].weight_decay)
+    return [list(group) for _, group in places]
+
+
+def held_out_outputs(ensemble: Ensemble, job: Job) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return each row's mean output of the members that held it out, and that of the others.
+
+    Both of shape (kinds, n, outputs), for each kind of members; NaN where there is no such member.
+    """
     held = job.held_out or []
     outputs = ensemble(job.rows.X)
-    mask = np.zeros((len(held), len(job.rows), 1), dtype=bool)
+    unseen = np.zeros((len(held), len(job.rows), 1), dtype=bool)
     for k, part in enumerate(held):
-        mask[k, part] = True
-    counts = mask.sum(0)
-    total = np.where(mask, outputs, 0.0).sum(0)
+        unseen[k, part] = True
+    kinds = _kinds(job.plans[len(job.plans) - len(held) :])
+    return _means(outputs, unseen, kinds), _means(outputs, ~unseen, kinds)
+
+
+def _means(outputs: NDArray[Any], mask: NDArray[Any], kinds: list[list[int]]) -> NDArray[Any]:
+    counts = np.stack([mask[kind].sum(0) for kind in kinds])
+    total = np.stack([np.where(mask[kind], outputs[kind], 0.0).sum(0) for kind in kinds])
     found: NDArray[Any] = np.full_like(total, np.nan)
     np.divide(total, counts, out=found, where=counts > 0)
     return found

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["permutation_importance"]
+__all__ = ["IMPORTANCE_ROWS", "permutation_importance", "predictions_per_row"]
 
 _REPEATS: Final = 5
-_ROWS: Final = 2000
+IMPORTANCE_ROWS: Final = 2000
 _MANY: Final = 60  # columns beyond which a first look chooses those to measure well
 _KEPT: Final = 30
 _FIRST_ROWS: Final = 300
@@ -22,8 +22,19 @@ _FIRST_ROWS: Final = 300
 Loss = Callable[["pd.DataFrame", NDArray[Any]], float]
 
 
+def predictions_per_row(columns: int) -> int:
+    """Return how often `permutation_importance` predicts each of its rows, about."""
+    if columns <= _MANY:
+        return 2 + _REPEATS * columns
+    return 2 + _REPEATS * _KEPT + columns * _FIRST_ROWS // IMPORTANCE_ROWS
+
+
 def permutation_importance(
-    frame: pd.DataFrame, y: NDArray[Any], loss: Loss, generator: np.random.Generator
+    frame: pd.DataFrame,
+    y: NDArray[Any],
+    loss: Loss,
+    generator: np.random.Generator,
+    rows: int = IMPORTANCE_ROWS,
 ) -> dict[str, Any]:
     """Measure how much the loss grows when one column's values are shuffled among held-out rows.
 
@@ -32,13 +43,15 @@ def permutation_importance(
     Parameters
     ----------
     frame : pandas.DataFrame
-        Rows held out; at most 2,000 of them, drawn at random, are used.
+        Rows held out.
     y : ndarray, shape (n,)
         Their targets.
     loss : callable
         Takes rows and targets.
     generator : numpy.random.Generator
         Chooses rows and permutations.
+    rows : int
+        At most so many rows, drawn at random, are used.
 
     Returns
     -------
@@ -47,13 +60,13 @@ def permutation_importance(
         more than 60, the 30 that looked most important are measured) and ``columns``: name, mean,
         low and high of the growth over the repeats, the most important first.
     """
-    rows = min(len(frame), _ROWS)
+    rows = min(len(frame), rows)
     if rows < len(frame):
         chosen = np.sort(generator.choice(len(frame), rows, replace=False))
         frame, y = frame.iloc[chosen], y[chosen]
     names = list(frame.columns)
     if len(names) > _MANY:
-        part = slice(0, _FIRST_ROWS)
+        part = slice(0, max(1, rows * _FIRST_ROWS // IMPORTANCE_ROWS))
         first = _growth(frame.iloc[part], y[part], names, 1, loss, generator)
         order = np.argsort([-values[0] for values in first], kind="stable")
         names = [names[k] for k in np.sort(order[:_KEPT])]

@@ -65,7 +65,7 @@ def add_preprocessing(graph: Graph, preprocessor: Preprocessor) -> str:
         shape = graph("Concat", count, graph.constant([1], np.int64), axis=0)
         return graph("Expand", graph.constant([0.0], np.float32), shape)
     found = parts[0] if len(parts) == 1 else graph("Concat", *parts, axis=1)
-    bins = preprocessor._bins
+    bins = preprocessor.bins
     return found if bins is None else graph("Concat", found, _bins(graph, found, bins), axis=1)
 
 

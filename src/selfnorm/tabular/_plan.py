@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from selfnorm import train
+from selfnorm import theory, train
 from selfnorm.errors import BackendError, DomainError
 from selfnorm.tabular._defaults import defaults_for
 from selfnorm.train._checks import check_choice, check_count, check_number
@@ -25,6 +25,8 @@ SOLVERS: Final = ("adamw", "sgd")
 _MOMENTUM: Final = 0.9  # Nesterov's, as MLPClassifier has it
 # scikit-learn's "adaptive": a fifth of the rate after n_iter_no_change epochs without gain.
 _ADAPTIVE_FACTOR: Final = 0.2
+# Hidden layers from which the standard SELU's gradients grow threefold and more (1.0716^16 = 3.02).
+_DEEP: Final = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,10 +150,17 @@ def plan_for(
         hidden = hidden_sizes(given["hidden_layer_sizes"])
     point = given["fixed_point"]
     if _auto(point):
-        point = rule.fixed_point if given["activation"] == "selu" else (0.0, 1.0)
+        point = rule.fixed_point
+        if given["activation"] != "selu":
+            point = (0.0, 1.0)
+        elif len(hidden) >= _DEEP:
+            point = "depth-matched"
     if isinstance(point, list):
         point = tuple(point)
-    dropout = choose("dropout", rule.dropout)
+    architecture = train.Architecture(
+        (features, *hidden, outputs), activation=given["activation"], fixed_point=point
+    )
+    dropout = choose("dropout", min(rule.dropout, _bearable_rate(architecture)))
     epochs = choose("max_iter", rule.epochs)
     schedule: train.Constant | train.Cosine | train.Plateau = train.Cosine()
     if given["learning_rate"] == "constant":
@@ -165,11 +174,7 @@ def plan_for(
         smoothing = float(choose("label_smoothing", rule.label_smoothing))
         loss = dataclasses.replace(loss, label_smoothing=smoothing)
     plan = Plan(
-        architecture=train.Architecture(
-            (features, *hidden, outputs),
-            activation=given["activation"],
-            fixed_point=point,
-        ),
+        architecture=architecture,
         loss=loss,
         solver=given["solver"],
         schedule=schedule,
@@ -185,6 +190,23 @@ def plan_for(
         seed=0,
     )
     return plan, int(choose("n_members", rule.n_members))
+
+
+def _bearable_rate(architecture: train.Architecture) -> float:
+    """Return the rate of alpha dropout above which deep networks would strangle gradients.
+
+    Dropout at rate p multiplies squared gradients by v / (v + p (s - m)²) a layer, where the SELU
+    keeps mean m and variance v and saturates at s, and the SELU by its chi: the product is 1 at
+    p = (chi - 1) v / (s - m)². The standard SELU in few layers bears any rate.
+    """
+    point = architecture.fixed_point
+    mean, var = (0.0, 1.0) if isinstance(point, str) else point
+    deep = len(architecture.hidden) >= _DEEP
+    if architecture.activation != "selu" or not (deep or var < 1.0):
+        return math.inf
+    selu = theory.solve(mean, var)
+    chi = selu.chi * var / (var + mean**2)  # with the gain of the weights that keeps the mean
+    return max(0.0, (chi - 1.0) * var / (selu.saturation - mean) ** 2)
 
 
 def device_of(device: Any) -> Any:

@@ -13,9 +13,9 @@ from selfnorm import train
 from selfnorm.errors import DataError, DomainError
 from selfnorm.tabular._calibration import quantile_of
 from selfnorm.tabular._engine import Job
-from selfnorm.tabular._estimator import Estimator
 from selfnorm.tabular._held_out import cross_fitted, held_out, wants_cross_fit
 from selfnorm.tabular._linear import WIDEST, fit_ridge, fit_shrinkage
+from selfnorm.tabular._number_predictions import NumberPredictions
 from selfnorm.tabular._rows import Rows
 from selfnorm.train._checks import check_choice, check_number
 
@@ -26,7 +26,7 @@ Array = NDArray[Any]
 _SHARE: Final = 1 / 8  # of the rows that each member holds out, as many parts as auto has members
 
 
-class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
+class SNNRegressor(RegressorMixin, NumberPredictions):  # type: ignore[misc]
     r"""Predict numbers from rows of a table with an ensemble of self-normalizing networks.
 
     Give it the table as it is: numbers of any scale, missing values, categories, texts. Several
@@ -47,9 +47,11 @@ class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
     activation : {"selu", "elu", "relu", "leaky_relu"}
         Activation of the hidden units. Others than SELU have ordinary dropout.
     fixed_point : "auto", (float, float) or "depth-matched"
-        Mean and variance that SELU layers keep; see :class:`selfnorm.nn.SNN`.
+        Mean and variance that SELU layers keep; see :class:`selfnorm.nn.SNN`. Auto: (0, 1), from 16
+        hidden layers on depth-matched.
     dropout : "auto" or float
-        Probability of dropping a hidden unit in training, in [0, 1).
+        Probability of dropping a hidden unit in training, in [0, 1). Auto: where SELU layers are 16
+        or more, or keep a variance below 1, at most the rate at which gradients keep their size.
     n_members : "auto" or int
         Networks in the ensemble, at least 1.
     solver : {"adamw", "sgd"}
@@ -112,6 +114,8 @@ class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         What turns X into the matrix that the networks take.
     networks_ : list of selfnorm.nn.SNN
         The members, in evaluation mode.
+    member_weight_decays_, member_factors_ : numpy.ndarray of shape (n_members,)
+        Each member's weight decay, and how much it counts: 1.
     n_iter_ : int
         Epochs; with early stopping of the member that took longest.
     n_layers_ : int
@@ -187,15 +191,6 @@ class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
     >>> bool(0.7 < ((low < y[300:]) & (y[300:] < high)).mean() < 0.95)
     True
     """
-
-    target_mean_: Array
-    target_scale_: Array
-    out_activation_: str
-    quantiles_: tuple[float, ...] | None
-    linear_: Array | None
-    residual_scale_: Array
-    shrinkage_: Array
-    quantile_shifts_: Array
 
     def __init__(
         self,
@@ -332,9 +327,10 @@ class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
             return cross_fitted(job)
         return held_out(job, _SHARE, watched=False)
 
-    def _calibrate(self, rows: Rows, outputs: Array | None) -> None:
-        if outputs is None or not self.calibrate:
+    def _calibrate(self, rows: Rows, outputs: Array, seen: Array) -> None:
+        if not self.calibrate:
             return
+        outputs = outputs[0]
         told = np.isfinite(outputs[:, 0])
         y = rows.y[told]
         weights = None if rows.weights is None else rows.weights[told]
@@ -390,99 +386,6 @@ class SNNRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
             # Least squares do not resist outliers, as Huber's loss is asked to.
             return self.loss != "huber" and columns <= WIDEST
         return bool(self.linear)
-
-    # ---- predictions -------------------------------------------------------------------------
-
-    def _scaling(self) -> tuple[Array, Array]:
-        count = len(self.quantiles_ or (0.5,))
-        shift = self.target_mean_[:, None] + self.target_scale_[:, None] * self.quantile_shifts_
-        scale = self.target_scale_ * self.residual_scale_ * self.shrinkage_
-        return np.repeat(scale, count), shift.ravel()
-
-    def _linear_part(self) -> Array | None:
-        if self.linear_ is None:
-            return None
-        found = np.zeros((self.preprocessor_.width, self.n_outputs_))
-        found[: len(self.linear_)] = self.linear_ * self.target_scale_
-        return np.repeat(found, len(self.quantiles_ or (0.5,)), axis=1)
-
-    def _members(self, X: Any) -> Array:
-        """Return each member's outputs in the targets' units, shape (members, n, outputs)."""
-        rows, outputs = self._rows_and_outputs(X)
-        scale, shift = self._scaling()
-        values = outputs * scale + shift
-        linear = self._linear_part()
-        if linear is not None:
-            values += rows.astype(np.float64) @ linear
-        return values
-
-    def _by_target(self, values: Array) -> Array:
-        """Return values with axes (..., n, targets, quantiles), sorted along the last."""
-        values = values.reshape(*values.shape[:-1], self.n_outputs_, -1)
-        return np.sort(values, axis=-1) if self.quantiles_ is not None else values
-
-    def predict(self, X: Any, quantile: Any = None, return_std: bool = False) -> Any:
-        """Return the predicted numbers.
-
-        Parameters
-        ----------
-        X : table of shape (n_samples, n_features)
-            Rows.
-        quantile : float or sequence of float, optional
-            Which of the quantiles that were trained. Default: of these the one nearest to one half.
-        return_std : bool
-            Whether to return the members' standard deviation too: how far they disagree, not how
-            far the target scatters.
-
-        Returns
-        -------
-        numpy.ndarray of shape (n_samples,) or (n_samples, n_targets)
-            In the units of y; with a sequence of quantiles a last axis for them. Quantiles never
-            cross: each row's are sorted (Chernozhukov, Fernández-Val, Galichon 2010).
-        numpy.ndarray of the same shape
-            If asked for, the standard deviation.
-        """
-        members = self._members(X)
-        pick = self._pick(quantile)
-        mean = self._by_target(members.mean(0))[..., pick]
-        if self.n_outputs_ == 1:
-            mean = mean[:, 0]
-        if not return_std:
-            return mean
-        each = self._by_target(members)[..., pick]
-        return mean, each.std(0).reshape(mean.shape)
-
-    def predict_members(self, X: Any, quantile: Any = None) -> Array:
-        """Return each member's own prediction.
-
-        Parameters
-        ----------
-        X : table of shape (n_samples, n_features)
-            Rows.
-        quantile : float or sequence of float, optional
-            As in `predict`.
-
-        Returns
-        -------
-        numpy.ndarray of shape (n_members, n_samples) or (n_members, n_samples, n_targets)
-            In the units of y; with a sequence of quantiles a last axis for them.
-        """
-        each = self._by_target(self._members(X))[..., self._pick(quantile)]
-        return np.asarray(each[:, :, 0] if self.n_outputs_ == 1 else each)
-
-    def _pick(self, quantile: Any) -> Any:
-        """Return the place of a quantile, or the places of several."""
-        levels = self.quantiles_
-        if quantile is None:
-            return 0 if levels is None else int(np.argmin(np.abs(np.array(levels) - 0.5)))
-        wanted = np.atleast_1d(quantile).tolist()
-        if levels is None or any(q not in levels for q in wanted):
-            raise DomainError(
-                f"quantile must be one that was trained ({levels}), however: "
-                f"quantile={quantile!r}; give SNNRegressor(quantiles=...) those you need"
-            )
-        places = [levels.index(q) for q in wanted]
-        return places if np.ndim(quantile) else places[0]
 
     def __sklearn_tags__(self) -> Any:
         """Say what targets are welcome."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Rows", "merge", "parts"]
+__all__ = ["Rows", "merge", "parts", "row_hashes"]
 
 Array = NDArray[Any]
 
@@ -52,7 +52,7 @@ def merge(X: Array, y: Array, weights: Array | None) -> Rows:
         return Rows(X, y, _or_none(weights))
     columns = y.reshape(count, -1)
     # By X first: what is done to y (another unit, other names) leaves the order.
-    order = np.lexsort((_hashes(columns.astype(np.float64)), _hashes(X)))
+    order = np.lexsort((row_hashes(columns.astype(np.float64)), row_hashes(X)))
     X, columns = X[order], columns[order]
     new = np.ones(count, dtype=bool)
     new[1:] = (X[1:] != X[:-1]).any(1) | (columns[1:] != columns[:-1]).any(1)
@@ -68,7 +68,7 @@ def _or_none(weights: Array | None) -> Array | None:
     return None if weights is None or bool((weights == weights[0]).all()) else weights
 
 
-def _hashes(matrix: Array) -> NDArray[np.uint64]:
+def row_hashes(matrix: Array) -> NDArray[np.uint64]:
     """Return 64 bits of each row of floats that depend on its values alone."""
     bits = np.uint32 if matrix.dtype == np.float32 else np.uint64
     values = (matrix + matrix.dtype.type(0)).view(bits)  # + 0 makes one zero of two

@@ -15,7 +15,7 @@ from selfnorm.tabular._tables import TableFile, as_dates, as_numbers, as_texts
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Column", "Survey", "survey"]
+__all__ = ["Column", "Survey", "day_text", "survey"]
 
 Kind = Literal["number", "text", "date", "constant", "empty", "identifier"]
 
@@ -31,6 +31,10 @@ _FINE: Final = 1e-4
 # A column of numbers with a few other texts ("unknown", "-"): these mark missing values.
 _MOST_MARKERS: Final = 5
 _MARKED_SHARE: Final = 0.1
+# Few kinds of numbers beside many markers are rather the levels of a category.
+_FEW_KINDS: Final = 20
+_MARKED_SHARE_OF_MANY: Final = 0.5
+_DAY: Final = 86_400e6  # microseconds
 _NUMBER: Final = r"^[-+]?(\d+[.,]?\d*|[.,]\d+)([eE][-+]?\d+)?$|^[-+]?[iI]nf(inity)?$"
 
 
@@ -43,8 +47,8 @@ class Column:
     name : str
         Its heading.
     kind : {"number", "text", "date", "constant", "empty", "identifier"}
-        Number: every value is one, but for ``markers``. Date: every value is an ISO date or time;
-        it counts as days since 1970-01-01. Text: a category. Constant: one value and none missing.
+        Number: every value is one, but for ``markers``. Date: every value is an ISO date or time.
+        Text: a category. Constant: one value and none missing.
         Empty: nothing but missing values. Identifier: text that is new in nearly every row, or in
         more than 10,000 ways.
     missing : int
@@ -52,11 +56,16 @@ class Column:
     levels : tuple of str or None
         The distinct texts of a category or a constant, sorted; else None.
     low, high : float or None
-        Ends of the numbers or dates.
+        Ends of the numbers, or of the dates as days since 1970-01-01.
     wide : bool
         Whether float32 would blur the numbers, so that they are kept as float64.
     markers : tuple of str
-        Up to 5 other texts in a column of numbers, at most a tenth of it; they count as missing.
+        Up to 5 other texts in a column of numbers; they count as missing. At most a tenth of it,
+        or half of it where the numbers are of more than 20 kinds.
+    counts : bool
+        Whether the numbers are those of the rows: each is the one before plus 1.
+    padded : bool
+        Whether the texts are digits, some of which begin with 0 as codes do (01067).
     """
 
     name: str
@@ -67,6 +76,8 @@ class Column:
     high: float | None = None
     wide: bool = False
     markers: tuple[str, ...] = ()
+    counts: bool = False
+    padded: bool = False
 
     @property
     def usable(self) -> bool:
@@ -100,6 +111,8 @@ class _Watcher:
         self.levels: set[str] | None = set()
         self.markers: set[str] = set()
         self.low, self.high = math.inf, -math.inf
+        self.counts = True
+        self.padded = False
 
     def see(self, values: pa.Array, start: int) -> None:
         self.missing += values.null_count
@@ -117,8 +130,8 @@ class _Watcher:
         dates = as_dates(values) if self.dates else None
         self.dates = dates is not None
         if dates is not None:
-            self.low = min(self.low, float(np.nanmin(dates)))
-            self.high = max(self.high, float(np.nanmax(dates)))
+            days = dates[~np.isnat(dates)].astype(np.int64) / _DAY
+            self.low, self.high = min(self.low, days.min()), max(self.high, days.max())
 
     def _see_markers(self, values: pa.Array, start: int) -> None:
         """Look at a block of numbers and other texts; many others, and it is no column of numbers.
@@ -147,6 +160,7 @@ class _Watcher:
             self._see_numbers(numbers, rest, start)
 
     def _see_numbers(self, numbers: NDArray[np.float64], values: pa.Array, start: int) -> None:
+        self.padded = self.padded or _has_padded(values)
         infinite = np.isinf(numbers)
         if infinite.any():
             place = int(np.argmax(infinite))
@@ -158,6 +172,9 @@ class _Watcher:
         if nan > values.null_count:  # NaN in Parquet is missing too
             self.missing += nan - values.null_count
             self.present -= nan - values.null_count
+        if self.counts:
+            first = numbers[0] if start == 0 else self.low
+            self.counts = bool((numbers == first + start + np.arange(len(numbers))).all())
         if nan < len(values):
             self.low = min(self.low, float(np.nanmin(numbers)))
             self.high = max(self.high, float(np.nanmax(numbers)))
@@ -176,7 +193,15 @@ class _Watcher:
     def column(self) -> Column:
         if self.present == 0:
             return Column(self.name, "empty", self.missing)
-        numbers = self.numbers and self.marked <= _MARKED_SHARE * self.present
+        kinds = math.inf if self.levels is None else len(self.levels) - len(self.markers)
+        share = _MARKED_SHARE if kinds <= _FEW_KINDS else _MARKED_SHARE_OF_MANY
+        count = self.present + 1 if self.levels is None else len(self.levels)
+        new = self.levels is None or (
+            self.present >= _IDENTIFIER_ROWS and count > _IDENTIFIER_SHARE * self.present
+        )
+        # 01067 is a postal code; but too many for levels, or nearly all new, are numbers after all.
+        codes = self.padded and not new
+        numbers = self.numbers and self.marked <= share * self.present and not codes
         if numbers or self.dates:
             if self.low == self.high and not self.missing + self.marked:
                 return Column(self.name, "constant", 0, low=self.low, high=self.high)
@@ -189,14 +214,13 @@ class _Watcher:
                 high=self.high,
                 wide=largest * _FLOAT32_STEP > span * _FINE,
                 markers=tuple(sorted(self.markers)) if numbers else (),
+                counts=numbers and self.counts and self.present >= _IDENTIFIER_ROWS,
             )
-        count = self.present + 1 if self.levels is None else len(self.levels)
-        if self.levels is None or (
-            self.present >= _IDENTIFIER_ROWS and count > _IDENTIFIER_SHARE * self.present
-        ):
+        if self.levels is None or new:
             return Column(self.name, "identifier", self.missing)
         kind: Kind = "constant" if count == 1 and not self.missing else "text"
-        return Column(self.name, kind, self.missing, levels=tuple(sorted(self.levels)))
+        levels = tuple(sorted(self.levels))
+        return Column(self.name, kind, self.missing, levels=levels, padded=self.padded)
 
 
 def survey(table: TableFile, *, keep: str | None = None) -> tuple[Survey, pa.Array | None]:
@@ -238,6 +262,28 @@ def survey(table: TableFile, *, keep: str | None = None) -> tuple[Survey, pa.Arr
         )
     known = Survey(rows, {name: one.column() for name, one in watchers.items()})
     return known, pa.concat_arrays(kept) if kept else None
+
+
+def _has_padded(values: pa.Array) -> bool:
+    """Tell whether a text is digits with a needless 0 before them."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    if not pa.types.is_string(values.type):
+        return False
+    # Cheap ones first: most numbers begin otherwise, or are decimals.
+    found = values.filter(compute.starts_with(values, "0"))
+    for mark in (".", ","):
+        found = found.filter(compute.invert(compute.starts_with(found, "0" + mark)))
+    found = found.filter(compute.greater(compute.binary_length(found), 1))
+    return bool(len(found)) and bool(
+        compute.any(compute.match_substring_regex(found, "^0[0-9]+$")).as_py()
+    )
+
+
+def day_text(days: float) -> str:
+    """Write days since 1970-01-01 as an ISO date, with the time if it is not midnight."""
+    return str(np.datetime64(round(days * 86_400), "s")).removesuffix("T00:00:00")
 
 
 def _coded(values: pa.Array) -> bool:

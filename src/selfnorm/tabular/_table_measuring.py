@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfnorm.tabular._health import health
-from selfnorm.tabular._importance import permutation_importance
+from selfnorm.tabular._importance import IMPORTANCE_ROWS, permutation_importance
 from selfnorm.tabular._scores import (
     calibration,
     classification_baseline,
@@ -36,8 +36,12 @@ def measure(
     y: NDArray[Any],
     y_training: NDArray[Any],
     generator: np.random.Generator,
+    shuffled: int = IMPORTANCE_ROWS,
 ) -> dict[str, Any]:
-    """Return scores, those of a baseline, the pictures' numbers and the columns' importance."""
+    """Return scores, those of a baseline, the pictures' numbers and the columns' importance.
+
+    The latter on at most ``shuffled`` of the rows.
+    """
     about_net = {"health": _health(estimator, testing)}
     if goal.task == "regression":
         guess = _numbers(estimator, testing)
@@ -52,7 +56,7 @@ def measure(
             "baseline": regression_scores(y, np.full(len(y), y_training.mean())),
             "baseline_name": "the training rows' mean",
             "residuals": residuals(y, guess, generator),
-            "importance": permutation_importance(testing, y, error, generator),
+            "importance": permutation_importance(testing, y, error, generator, shuffled),
         }
     proba = _probabilities(estimator, goal, testing)
     picked = proba.argmax(1)
@@ -68,7 +72,7 @@ def measure(
         "baseline_name": "the training rows' class frequencies",
         "confusion": confusion(y, picked, [str(label) for label in goal.classes.tolist()]),
         "calibration": calibration(y, proba),
-        "importance": permutation_importance(testing, y, loss, generator),
+        "importance": permutation_importance(testing, y, loss, generator, shuffled),
     }
 
 

@@ -17,11 +17,12 @@ from selfnorm.tabular._table_rows import frame_blocks
 from selfnorm.tabular._tables import TableFile, listed
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
     from selfnorm.tabular import SNNClassifier, SNNRegressor
 
-__all__ = ["predict_table"]
+__all__ = ["predict_table", "read_rows"]
 
 _PARQUET: Final = (".parquet", ".pq")
 
@@ -63,16 +64,76 @@ def predict_table(
     OSError
         If the predictions cannot be written.
     """
+    if proba and not hasattr(estimator, "predict_proba"):
+        raise DomainError("probabilities belong to classes, however: this is a regression model")
+    if Path(out).resolve() == Path(path).resolve():
+        raise DomainError(f"the output must be another file than the table, however: {str(out)!r}")
+    table, columns, target = _opened(estimator, path)
+    known = {column.name for column in columns} | {target}
+    ignored = [name for name in table.names if name not in known]
+    rows = 0
+    with _writer(Path(out), _schema(estimator, proba)) as write:
+        for frame in frame_blocks(table, columns):
+            write(_columns_of(estimator, frame, proba))
+            rows += len(frame)
+    return {"rows": rows, "ignored": ignored, "notes": table.notes}
+
+
+def read_rows(
+    path: str | os.PathLike[str], estimator: SNNClassifier | SNNRegressor
+) -> pd.DataFrame:
+    """Read a file's rows as the inputs of an estimator that ``selfnorm train`` has made.
+
+    Numbers, dates, texts and marks of missing values are read as they were in training, which
+    ``pandas.read_csv`` would do otherwise.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A CSV or Parquet file. It needs the columns of the training table, in any order; others are
+        left out.
+    estimator : SNNClassifier or SNNRegressor
+        From `selfnorm.load`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        All rows, for ``predict`` and the like.
+
+    Raises
+    ------
+    DataError
+        If the file is faulty, columns are missing, or the estimator did not learn from a file.
+    MissingDependencyError
+        If pandas or pyarrow is not installed.
+
+    Examples
+    --------
+    >>> import selfnorm
+    >>> model = selfnorm.load("wine/model.safetensors")  # doctest: +SKIP
+    >>> model.predict(selfnorm.tabular.read_rows("new.csv", model))  # doctest: +SKIP
+    """
+    import pandas as pd
+
+    table, columns, _ = _opened(estimator, path)
+    texts = {column.name: object for column in columns if column.kind == "text"}
+    # Each block has its own categories: as plain texts they go together.
+    blocks = [block.astype(texts) for block in frame_blocks(table, columns)]
+    if blocks:
+        return pd.concat(blocks, ignore_index=True)
+    return pd.DataFrame(columns=[column.name for column in columns])
+
+
+def _opened(
+    estimator: SNNClassifier | SNNRegressor, path: str | os.PathLike[str]
+) -> tuple[TableFile, list[Column], str]:
+    """Open a table; tell the columns to read of it, and the target."""
     state = getattr(estimator, "table_", None)
     if not isinstance(state, dict):
         raise DataError(
             "the model must have been trained by 'selfnorm train', which keeps what the columns of "
             "a file are, however: it was fitted in Python; predict there: model.predict(X)"
         )
-    if proba and not hasattr(estimator, "predict_proba"):
-        raise DomainError("probabilities belong to classes, however: this is a regression model")
-    if Path(out).resolve() == Path(path).resolve():
-        raise DomainError(f"the output must be another file than the table, however: {str(out)!r}")
     columns = [
         Column(one["name"], one["kind"], 0, wide=one["wide"], markers=tuple(one["markers"]))
         for one in state["columns"]
@@ -84,13 +145,7 @@ def predict_table(
             "the table must have all columns of the training table, however: "
             f"{str(path)!r} lacks {listed(missing)}; add them, empty where unknown"
         )
-    ignored = [name for name in table.names if name not in names and name != state["target"]]
-    rows = 0
-    with _writer(Path(out), _schema(estimator, proba)) as write:
-        for frame in frame_blocks(table, columns):
-            write(_columns_of(estimator, frame, proba))
-            rows += len(frame)
-    return {"rows": rows, "ignored": ignored, "notes": table.notes}
+    return table, columns, state["target"]
 
 
 def _schema(estimator: Any, proba: bool) -> pa.Schema:

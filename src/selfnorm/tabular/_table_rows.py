@@ -29,9 +29,7 @@ def _pandas() -> Any:
     return pandas
 
 
-def _numbers_of(
-    values: pa.Array, column: Column, decimal: str, start: int
-) -> NDArray[np.floating[Any]]:
+def _values_of(values: pa.Array, column: Column, decimal: str, start: int) -> NDArray[Any]:
     """Return a number or date column's values; refuse others with their place."""
     values = _unmarked(values, column)
     found = as_numbers(values, decimal) if column.kind == "number" else as_dates(values)
@@ -42,6 +40,9 @@ def _numbers_of(
             f"column {column.name!r} must hold {what}, as it did in training, however: {text!r} in "
             f"data row {start + place + 1:,}; correct it or leave it empty"
         )
+    if column.kind == "date":
+        moments: NDArray[np.datetime64] = found
+        return moments
     if np.isinf(found).any():
         place = int(np.argmax(np.isinf(found)))
         raise DataError(
@@ -83,7 +84,7 @@ def _first_other(values: pa.Array, column: Column, decimal: str) -> tuple[int, s
 def _frame_of(
     block: Mapping[str, pa.Array], columns: Sequence[Column], decimal: str, start: int
 ) -> pd.DataFrame:
-    """Return a block as a data frame: float columns, and categories as pandas has them.
+    """Return a block as a data frame: float columns, and dates and categories as pandas has them.
 
     Raises
     ------
@@ -100,7 +101,7 @@ def _frame_of(
             levels = pandas.Index(coded.dictionary.to_pylist(), dtype=object)
             parts[column.name] = pandas.Categorical.from_codes(codes, levels)
         else:
-            parts[column.name] = _numbers_of(values, column, decimal, start)
+            parts[column.name] = _values_of(values, column, decimal, start)
     frame: pd.DataFrame = pandas.DataFrame(parts, copy=False)
     return frame
 
@@ -138,7 +139,7 @@ def gather(
     Returns
     -------
     tuple of pandas.DataFrame
-        4 bytes a number (8 if ``wide``), 1 to 4 a category.
+        4 bytes a number (8 if ``wide``), 8 a date, 1 to 4 a category.
     """
     counts = [int((part == k).sum()) for k in (1, 2)]
     frames = [{c.name: np.empty(count, _dtype(c)) for c in columns} for count in counts]
@@ -151,7 +152,7 @@ def gather(
         for column in columns:
             values = block[column.name]
             if column.levels is None:
-                found: NDArray[Any] = _numbers_of(values, column, table.decimal, start)
+                found: NDArray[Any] = _values_of(values, column, table.decimal, start)
             else:
                 found = _codes(values, column.levels)
             for frame, places, first in zip(frames, chosen, done, strict=True):
@@ -162,6 +163,8 @@ def gather(
 
 
 def _dtype(column: Column) -> Any:
+    if column.kind == "date":
+        return "M8[us]"
     if column.levels is None:
         return np.float64 if column.wide else np.float32
     return np.min_scalar_type(-max(1, len(column.levels)))

@@ -12,7 +12,7 @@ from selfnorm.errors import DataError
 from selfnorm.tabular._survey import Column
 from selfnorm.tabular._tables import as_numbers, as_texts
 
-__all__ = ["Target", "hold_out", "target_of"]
+__all__ = ["Target", "far_share", "hold_out", "target_of"]
 
 Task = Literal["classification", "regression"]
 
@@ -169,6 +169,19 @@ def _classes(
         )
     _check_rows(name, len(codes))
     return Target(name, "classification", reason, known, codes, labels)
+
+
+def far_share(values: NDArray[np.float64]) -> float:
+    """Return the share of the variance that the farthest hundredth of the values make up.
+
+    Of a million values (measured): normal 0.08, exponential 0.22, lognormal 0.49 with sigma 1 and
+    0.80 with sigma 1.5. Below 200 values, whose hundredth is too few to tell, 0 is returned.
+    """
+    if len(values) < 200:
+        return 0.0
+    square = np.square(values - values.mean())
+    count = len(values) // 100
+    return float(np.partition(square, -count)[-count:].sum() / square.sum())
 
 
 def hold_out(target: Target, fraction: float, generator: np.random.Generator) -> NDArray[np.bool_]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 import selfnorm
 from selfnorm.errors import DataError, DomainError
 from selfnorm.tabular._defaults import defaults_for
-from selfnorm.tabular._survey import Column, Survey, survey
+from selfnorm.tabular._importance import IMPORTANCE_ROWS, predictions_per_row
+from selfnorm.tabular._survey import Column, Survey, day_text, survey
 from selfnorm.tabular._table_measuring import measure
 from selfnorm.tabular._table_rows import gather
-from selfnorm.tabular._table_target import Target, hold_out, target_of
+from selfnorm.tabular._table_target import Target, far_share, hold_out, target_of
 from selfnorm.tabular._tables import TableFile, listed
-from selfnorm.tabular._time_limit import Budget, within
+from selfnorm.tabular._time_limit import Budget, measurable, rates_of, within
 
 if TYPE_CHECKING:
     from selfnorm.tabular import SNNClassifier, SNNRegressor
@@ -33,6 +34,8 @@ __all__ = ["TrainedTable", "train_table"]
 # Training holds up to three copies of its inputs: 2^27 of them peak at 1.9 GB in all (measured).
 MOST_VALUES: Final = 1 << 27
 MOST_INPUTS: Final = 1 << 27
+# Rows held out, at most: an accuracy is then known to .0016 (standard error), and the others train.
+MOST_HELD_OUT: Final = 100_000
 _CODES: Final = 16  # inputs that a category of many levels becomes, about
 _TASKS: Final = ("auto", "classification", "regression")
 
@@ -58,6 +61,7 @@ def train_table(
     target: str,
     *,
     task: str = "auto",
+    ignore: Sequence[str] = (),
     test_fraction: float = 0.2,
     time_limit: float | None = None,
     members: int | str = "auto",
@@ -80,10 +84,14 @@ def train_table(
     task : {"auto", "classification", "regression"}
         Auto: text is classes; so are at most 20 different whole numbers of which each is met in 5
         rows on average; other numbers are regression.
+    ignore : sequence of str
+        Columns to leave out, such as numbers of the rows.
     test_fraction : float
-        Share of the rows held out, in (0, 1).
+        Share of the rows held out, in (0, 1); at most 100,000 are.
     time_limit : float, optional
-        Seconds, about, for everything. Training gets fewer epochs, then fewer rows, to keep it.
+        Seconds, about, for everything. What a step and a prediction cost is measured first. To
+        keep the limit, training gets fewer epochs, then fewer rows; measuring gets fewer rows if
+        it would take more than 15 % of the time.
     members : int or "auto"
         Networks in the ensemble.
     seed : int
@@ -115,14 +123,18 @@ def train_table(
     started = time.perf_counter()
     table = TableFile(path)
     table.require(target, "the target")
+    for name in ignore:
+        table.require(name, "an ignored column")
+    if target in ignore:
+        raise DomainError(f"the target cannot be ignored, however: both are {target!r}")
     tell(f"looking at {table.path}")
     seen, raw = survey(table, keep=target)
     goal = target_of(seen.columns[target], raw, table.decimal, task)
     del raw
-    columns = _usable(table, seen, target)
-    notes = [*table.notes, *_notes(seen, target, goal)]
+    columns = _usable(seen, target, ignore)
+    notes = [*table.notes, *_notes(seen, target, ignore, goal)]
     generator = np.random.default_rng(seed)
-    held = hold_out(goal, test_fraction, generator)
+    held = _hold_out(goal, test_fraction, generator, notes)
     part = _parts(goal, held, columns, generator, notes)
     tell(f"reading {int((part > 0).sum()):,} rows of {len(columns)} columns")
     training, testing = gather(table, columns, part)
@@ -132,16 +144,41 @@ def train_table(
 
     estimator = _estimator(goal, members, seed, verbose)
     targets = _labels(goal, y_training)
-    training, targets, changes = within(budget, estimator, training, targets, generator)
-    notes += changes
+    began = time.perf_counter()
+    per_row = predictions_per_row(len(columns))
+    shuffled = min(IMPORTANCE_ROWS, len(testing))
+    rates = None
+    if time_limit is not None:
+        tell("measuring what a step of the training takes")
+        rates = rates_of(budget, estimator, training, targets, generator)
+        training, targets, changes = within(
+            budget,
+            rates,
+            estimator,
+            training,
+            targets,
+            len(testing) + shuffled * per_row,
+            generator,
+        )
+        notes += changes
+    planned = time.perf_counter() - began
     tell(f"training on {len(training):,} rows")
     began = time.perf_counter()
     estimator.fit(training, targets)
     fitted = time.perf_counter() - began
     estimator.table_ = _table_state(goal, columns)
 
-    tell(f"measuring on {len(testing):,} rows held out")
     began = time.perf_counter()
+    if rates is not None:
+        held_rows, shuffled = measurable(budget, rates, len(testing), shuffled, per_row)
+        if held_rows < len(testing):
+            notes.append(
+                f"To keep the time limit, {held_rows:,} of {len(testing):,} rows held out were "
+                "measured."
+            )
+            drawn = np.sort(generator.choice(len(testing), held_rows, replace=False))
+            testing, y_testing = testing.iloc[drawn], y_testing[drawn]
+    tell(f"measuring on {len(testing):,} rows held out")
     record = {
         "format": 1,
         "selfnorm": selfnorm.__version__,
@@ -155,30 +192,30 @@ def train_table(
             "training": len(training),
             "held_out": len(testing),
         },
-        "columns": [_described(one, target) for one in seen.columns.values()],
+        "columns": [_described(one, target, ignore) for one in seen.columns.values()],
         "notes": notes,
         "classes": [str(label) for label in goal.classes.tolist()],
-        **measure(estimator, goal, testing, y_testing, y_training, generator),
+        **measure(estimator, goal, testing, y_testing, y_training, generator, shuffled),
         "curves": {"loss": [float(v) for v in estimator.loss_curve_]},
         "settings": _settings(estimator, test_fraction, seed, time_limit),
         "environment": _environment(),
     }
-    record["seconds"] = {
-        "reading": round(read, 3),
-        "training": round(fitted, 3),
-        "measuring": round(time.perf_counter() - began, 3),
-    }
+    spent = {"reading": read} | ({} if rates is None else {"planning": planned})
+    spent |= {"training": fitted, "measuring": time.perf_counter() - began}
+    record["seconds"] = {name: round(seconds, 3) for name, seconds in spent.items()}
     return TrainedTable(estimator, record)
 
 
 # ---- before training ----------------------------------------------------------------------------
 
 
-def _usable(table: TableFile, seen: Survey, target: str) -> list[Column]:
-    columns = [one for name, one in seen.columns.items() if name != target and one.usable]
+def _usable(seen: Survey, target: str, ignore: Sequence[str]) -> list[Column]:
+    out = (target, *ignore)
+    columns = [one for name, one in seen.columns.items() if name not in out and one.usable]
     if not columns:
-        others = [name for name in seen.columns if name != target]
-        what = f"{listed(others)} hold nothing usable" if others else "there are no others"
+        others = [name for name in seen.columns if name not in out]
+        holds = "holds" if len(others) == 1 else "hold"
+        what = f"{listed(others)} {holds} nothing usable" if others else "there are no others"
         raise DataError(
             "the table must have columns to learn from besides the target, however: "
             f"{what}; numbers, dates and texts that come again are usable"
@@ -186,7 +223,7 @@ def _usable(table: TableFile, seen: Survey, target: str) -> list[Column]:
     return columns
 
 
-def _notes(seen: Survey, target: str, goal: Target) -> list[str]:
+def _notes(seen: Survey, target: str, ignore: Sequence[str], goal: Target) -> list[str]:
     """Say what was decided about the columns."""
     notes = []
     absent = int((~goal.known).sum())
@@ -197,19 +234,46 @@ def _notes(seen: Survey, target: str, goal: Target) -> list[str]:
             notes.append(
                 f"In column {one.name!r} of numbers, {listed(one.markers)} counts as missing."
             )
-        if one.name == target:
+        if one.name == target or one.name in ignore:
             continue
+        if one.counts:
+            notes.append(
+                f"Column {one.name!r} numbers the rows and is used all the same; if it says "
+                f"nothing about a new row, --ignore it."
+            )
+        if one.padded:
+            notes.append(f"Column {one.name!r} has digits after a 0, as codes have: a category.")
         if one.kind == "empty":
             notes.append(f"Column {one.name!r} is empty and is left out.")
         elif one.kind == "identifier":
             notes.append(f"Column {one.name!r} has a new text in nearly every row; left out.")
         elif one.kind == "constant":
             notes.append(f"Column {one.name!r} always holds the same and is left out.")
+    if goal.task == "regression" and (share := far_share(goal.values)) > 0.5:
+        notes.append(
+            f"The 1 % of the rows with the farthest targets make up {100 * share:.0f} % of their "
+            "variance and so of the squared error; if ratios matter more than differences, train "
+            "on the logarithm of the target."
+        )
     if goal.task == "classification":
         sizes = np.bincount(goal.values, minlength=len(goal.classes))
         if lonely := int((sizes == 1).sum()):
             notes.append(f"{lonely:,} classes are met once; they cannot be measured.")
     return notes
+
+
+def _hold_out(
+    goal: Target, fraction: float, generator: np.random.Generator, notes: list[str]
+) -> NDArray[np.bool_]:
+    """Choose the rows that are held out: the share that was asked for, or as many as are needed."""
+    known = len(goal.values)
+    if fraction * known > MOST_HELD_OUT:
+        notes.append(
+            f"{MOST_HELD_OUT:,} rows are held out, not {fraction:.3g} of all: they tell an "
+            "accuracy to .002, and the others are there to train on."
+        )
+        fraction = MOST_HELD_OUT / known
+    return hold_out(goal, fraction, generator)
 
 
 def _parts(
@@ -283,15 +347,19 @@ def _table_state(goal: Target, columns: list[Column]) -> dict[str, Any]:
 # ---- after training -----------------------------------------------------------------------------
 
 
-def _described(column: Column, target: str) -> dict[str, Any]:
+def _described(column: Column, target: str, ignore: Sequence[str]) -> dict[str, Any]:
+    ends: list[Any] = [column.low, column.high]
+    if column.kind == "date":
+        ends = [day_text(days) for days in ends]
+    used = "yes" if column.usable and column.name not in ignore else "no"
     return {
         "name": column.name,
         "kind": column.kind,
         "missing": column.missing,
         "levels": None if column.levels is None else len(column.levels),
-        "low": column.low,
-        "high": column.high,
-        "used": "target" if column.name == target else ("yes" if column.usable else "no"),
+        "low": ends[0],
+        "high": ends[1],
+        "used": "target" if column.name == target else used,
     }
 
 

@@ -265,8 +265,7 @@ def as_numbers(values: pa.Array, decimal: str = ".") -> Any:
 
 
 def as_dates(values: pa.Array) -> Any:
-    """Return days since 1970-01-01 as float64, NaN where missing; None if one is no ISO date."""
-    import numpy as np
+    """Return datetime64[us], NaT where a value is missing; None if one is no ISO date."""
     import pyarrow as pa
 
     values = _plain_values(values)
@@ -276,8 +275,7 @@ def as_dates(values: pa.Array) -> Any:
         moments = values.cast(pa.timestamp("us"), safe=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return None
-    micros = moments.cast(pa.int64()).to_numpy(zero_copy_only=False).astype(np.float64)
-    return np.where(moments.is_null().to_numpy(zero_copy_only=False), np.nan, micros / 86_400e6)
+    return moments.to_numpy(zero_copy_only=False)
 
 
 def as_texts(values: pa.Array) -> pa.Array:

@@ -16,13 +16,14 @@ from selfnorm.theory._checker import CheckResult, check_certificate
 from selfnorm.theory._correlation import DepthScale, correlation_map, depth_scale
 from selfnorm.theory._depth import DepthMatch, match_depth
 from selfnorm.theory._digits import SELUDigits, solve_digits
-from selfnorm.theory._dropout import Affine, alpha_dropout_affine, gradient_neutral_dropout
+from selfnorm.theory._dropout import Affine, alpha_dropout_affine
 from selfnorm.theory._edge_of_chaos import EdgeOfChaos, edge_of_chaos
 from selfnorm.theory._fixed_point import FixedPoint, fixed_point
 from selfnorm.theory._gradients import gradient_gain
 from selfnorm.theory._isometry import JacobianSpread, jacobian_spread
 from selfnorm.theory._maximum import maximum_moments
 from selfnorm.theory._moments import Moments, moment_jacobian, moment_map, moments
+from selfnorm.theory._neutral_dropout import gradient_neutral_dropout
 from selfnorm.theory._predict import Layer, Trajectory, predict
 from selfnorm.theory._solve import SELUConstants, solve
 from selfnorm.theory._standardize import Standardized, standardize

@@ -6,7 +6,6 @@ import math
 from typing import NamedTuple
 
 from selfnorm.constants import SATURATION01
-from selfnorm.theory._gradients import gradient_gain
 from selfnorm.theory._validation import positive_number, probability, real_number
 
 
@@ -93,24 +92,3 @@ def retained(p: float, mean: float, var: float, saturation: float) -> float:
     # In units of the standard deviation: neither the square nor var can overflow alone.
     distance = (saturation - mean) / math.sqrt(var)
     return 1.0 / (p * distance * distance + 1.0)
-
-
-def gradient_neutral_dropout() -> float:
-    r"""Compute the rate of alpha dropout at which standard SELU keeps gradient norms.
-
-    Alpha dropout multiplies squared gradient norms by a^2 (1-p) = 1/(1 + p s^2) a layer, where s is
-    the saturation value; SELU multiplies them by chi = E f'(z)^2. The product is 1 at
-    p = (chi - 1)/s^2.
-
-    Returns
-    -------
-    float
-        The rate, 0.0231566...
-
-    Examples
-    --------
-    >>> from selfnorm.theory import gradient_neutral_dropout
-    >>> round(gradient_neutral_dropout(), 7)
-    0.0231566
-    """
-    return float((gradient_gain("selu") - 1.0) / SATURATION01**2)

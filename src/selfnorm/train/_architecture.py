@@ -36,8 +36,9 @@ class Architecture:
         The activation of the hidden layers. elu: alpha 1; leaky_relu: slope 0.01.
     fixed_point : (float, float) or "depth-matched"
         Mean and variance that SELU layers keep, as in :class:`selfnorm.nn.SNN`. SELU only.
-    dropout : float
-        Probability of dropping a hidden unit in training, in [0, 1].
+    dropout : float or "auto"
+        Probability of dropping a hidden unit in training, in [0, 1). Auto: as in
+        :class:`selfnorm.nn.SNN`.
     dropout_kind : {"alpha", "ordinary"}, optional
         Alpha dropout belongs to SELU, and is its default; the others have ordinary dropout.
     weight_standardized : bool
@@ -66,7 +67,7 @@ class Architecture:
     sizes: tuple[int, ...]
     activation: str = "selu"
     fixed_point: tuple[float, float] | Literal["depth-matched"] = (0.0, 1.0)
-    dropout: float = 0.05
+    dropout: float | Literal["auto"] = "auto"
     dropout_kind: Literal["alpha", "ordinary"] | None = None
     weight_standardized: bool = False
     weight_init: Literal["lecun_normal", "lecun_uniform", "orthogonal"] = "lecun_normal"
@@ -86,7 +87,8 @@ class Architecture:
                 "give inputs, hidden units, outputs, as (20, 64, 64, 3)"
             )
         check_choice("activation", self.activation, ACTIVATIONS)
-        check_number("dropout", self.dropout, 0.0, 1.0, open_high=False)
+        if self.dropout != "auto":
+            check_number("dropout", self.dropout, 0.0, 1.0, open_high=False)
         kind = self.dropout_kind or ("alpha" if self.activation == "selu" else "ordinary")
         check_choice("dropout_kind", kind, ("alpha", "ordinary"))
         if kind == "alpha" and self.activation != "selu":
@@ -109,6 +111,7 @@ class Architecture:
             1,
             depth=len(sizes) - 2,
             width=1,
+            dropout=self.dropout,
             activation=self.activation,
             fixed_point=self.fixed_point,
             weight_init=self.weight_init,
@@ -116,7 +119,7 @@ class Architecture:
         )
         for name, value in (
             ("sizes", sizes),
-            ("dropout", float(self.dropout)),
+            ("dropout", probe.dropout),
             ("dropout_kind", kind),
             ("fixed_point", probe.fixed_point),
         ):
@@ -173,6 +176,13 @@ class Architecture:
         return float(point[0]), float(point[1])
 
     @property
+    def rate(self) -> float:
+        """Probability of dropping, as a number."""
+        if isinstance(self.dropout, str):  # Never: __post_init__ has made a number of it.
+            raise DomainError(f"dropout must be a number here, however: {self.dropout!r}")
+        return self.dropout
+
+    @property
     def input_scale(self) -> float:
         """Factor of the inputs, as in `selfnorm.nn.SNN`."""
         return math.sqrt(self.moments[1])
@@ -194,7 +204,7 @@ class Architecture:
 
     def build(self, dropout: float | None = None, seed: int | None = None) -> nn.SNN:
         """Return such a network, its weights drawn from the seed (None: not drawn)."""
-        rate = self.dropout if dropout is None else dropout
+        rate = self.rate if dropout is None else dropout
         net = nn.SNN(
             self.sizes[0],
             self.sizes[-1],

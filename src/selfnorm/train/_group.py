@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from selfnorm.train._random import key_for
 from selfnorm.train._settings import Settings
 
 __all__ = ["Group"]
+
+Pairs = tuple[tuple[float, float], ...]  # of each layer
+_T = TypeVar("_T")
 
 
 class Group:
@@ -121,6 +124,40 @@ class Group:
             weight = max(1.0 - self.settings.average, 1.0 / (self.steps + 1))
             self.average.lerp_(self.network.parameters, weight)
         self.steps += 1
+
+    # ---- for the record of an epoch: by the number of the member, None for those not here -------
+
+    def spread(self, values: Sequence[_T]) -> tuple[_T | None, ...]:
+        """Return a value of each member here as one for each member of the training."""
+        found = dict(zip(self.members, values, strict=True))
+        return tuple(found.get(m) for m in range(self.settings.members))
+
+    def moments(self, outputs: Sequence[Tensor]) -> tuple[Pairs | None, ...]:
+        """Return mean and variance of what each hidden layer gave, from `Step.outputs`."""
+        return self.spread(
+            [
+                tuple((float(h.mean()), float(h.var(correction=0))) for h in own)
+                for own in self._apart(outputs[:-1])
+            ]
+        )
+
+    def weight_sums(self) -> tuple[Pairs | None, ...]:
+        """Return the mean over units of the sum and the sum of squares of each layer's weights."""
+        weights, _ = self.network.weights_of(self.network.parameters)
+        return self.spread(
+            [
+                tuple((float(w.sum()) / len(w), float(w.square().sum()) / len(w)) for w in own)
+                for own in self._apart(weights)
+            ]
+        )
+
+    def _apart(self, layers: Sequence[Tensor]) -> list[list[Tensor]]:
+        """Return each member's part of every layer."""
+        if self.network.members == 1:
+            return [list(layers)]
+        return [[layer[k] for layer in layers] for k in range(self.network.members)]
+
+    # ---- there and back -------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """Return everything as copies on the CPU."""

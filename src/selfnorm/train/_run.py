@@ -341,12 +341,12 @@ class Run:
             epochs=settings.epochs,
             step=group.steps,
             seconds=self._before + time.monotonic() - self._started,
-            loss=self._spread(group, losses),
-            validation_loss=None if measured is None else self._spread(group, measured[0]),
-            metric=None if measured is None else self._spread(group, measured[1]),
-            rate=self._spread(group, [rate * factor for rate in group.flow.rates]),
-            moments=self._moments(group) if settings.moments else None,
-            weight_sums=self._weight_sums(group) if settings.moments else None,
+            loss=group.spread(losses),
+            validation_loss=None if measured is None else group.spread(measured[0]),
+            metric=None if measured is None else group.spread(measured[1]),
+            rate=group.spread([rate * factor for rate in group.flow.rates]),
+            moments=group.moments(self._last.outputs) if settings.moments and self._last else None,
+            weight_sums=group.weight_sums() if settings.moments else None,
         )
         self._history.append(record)
         self._epoch, self._step = number, 0
@@ -380,29 +380,6 @@ class Run:
             member = self._members[group.members[position]]
             if member.weights is None:
                 member.weights = group.network.layout.member(group.best, position)
-
-    def _spread(self, group: Group, values: Sequence[float]) -> tuple[float | None, ...]:
-        found = dict(zip(group.members, values, strict=True))
-        return tuple(found.get(m) for m in range(self.settings.members))
-
-    def _moments(self, group: Group) -> tuple[tuple[tuple[float, float], ...] | None, ...]:
-        assert self._last is not None
-        hidden = self._last.outputs[:-1]
-        found: dict[int, tuple[tuple[float, float], ...]] = {}
-        for position, m in enumerate(group.members):
-            own = hidden if group.network.members == 1 else [h[position] for h in hidden]
-            found[m] = tuple((float(h.mean()), float(h.var(correction=0))) for h in own)
-        return tuple(found.get(m) for m in range(self.settings.members))
-
-    def _weight_sums(self, group: Group) -> tuple[tuple[tuple[float, float], ...] | None, ...]:
-        weights, _ = group.network.weights_of(group.network.parameters)
-        found: dict[int, tuple[tuple[float, float], ...]] = {}
-        for position, m in enumerate(group.members):
-            own = weights if group.network.members == 1 else [w[position] for w in weights]
-            found[m] = tuple(
-                (float(w.sum()) / len(w), float(w.square().sum()) / len(w)) for w in own
-            )
-        return tuple(found.get(m) for m in range(self.settings.members))
 
     # ---- results ----------------------------------------------------------------------------
 

@@ -172,7 +172,7 @@ class Trainer:
             )
         if dropout is None:
             own = [net.dropout for net in given]
-            dropout = own + [architecture.dropout] * (members - len(own))
+            dropout = own + [architecture.rate] * (members - len(own))
         self._initial = [flatten(layers_of(net)) for net in given]
         home = self._initial[0].device if given else torch.device("cpu")
         self._settings = Settings(

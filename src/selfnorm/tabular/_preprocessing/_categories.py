@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from selfnorm.tabular._preprocessing._columns import CategoryColumn
 from selfnorm.tabular._preprocessing._frames import Texts
 from selfnorm.tabular._preprocessing._numbers import shrink
+from selfnorm.tabular._rows import row_hashes
 
 __all__ = ["CategoryTable", "fit_category"]
 
@@ -104,6 +105,13 @@ class CategoryTable:
     def apply(self, texts: Texts, out: NDArray[np.float32]) -> None:
         """Write the codes of each row, shape (n, width)."""
         out[:] = self._codes[self.places(texts.levels)[texts.codes]]
+
+    def places_in(self, block: NDArray[np.float32]) -> NDArray[np.intp]:
+        """Return the row of the codes that each row of this column's outputs is."""
+        keys = row_hashes(self._codes)
+        order = np.argsort(keys, kind="stable")
+        found: NDArray[np.intp] = order[np.searchsorted(keys[order], row_hashes(block))]
+        return found
 
     def places(self, levels: Sequence[str]) -> NDArray[np.intp]:
         """Return the row of the codes of each level, then that of the missing value."""

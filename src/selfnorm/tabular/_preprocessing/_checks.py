@@ -12,7 +12,7 @@ from scipy import sparse
 from selfnorm.errors import DataError, DomainError
 from selfnorm.tabular._preprocessing._frames import Table
 
-__all__ = ["check_memory", "check_weight", "places_of"]
+__all__ = ["check_columns", "check_memory", "check_weight", "places_of"]
 
 
 def check_weight(
@@ -71,6 +71,23 @@ def places_of(given: Any, table: Table) -> set[int]:
         ):
             raise refuse(f"it holds {item!r} for {table.n_features} columns")
     return {int(item) for item in items}
+
+
+def check_columns(table: Table, count: int, names: NDArray[np.object_] | None) -> None:
+    """Refuse other columns than those of the training rows."""
+    if table.n_features != count:
+        raise DataError(
+            f"X has {table.n_features} features, but Preprocessor is expecting {count} features as "
+            "input; give the columns of the training rows"
+        )
+    if table.names is None or names is None or table.names == (expected := names.tolist()):
+        return
+    k = next(k for k, name in enumerate(expected) if table.names[k] != name)
+    raise DataError(
+        "The feature names should match those that were passed during fit, however: "
+        f"column {k} is {table.names[k]!r} in place of {expected[k]!r}; select the columns "
+        "by their names, in the order of the training rows"
+    )
 
 
 def memory_limit() -> float:

@@ -7,6 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from selfnorm.errors import DataError
 
 __all__ = ["CategoryColumn", "Flag", "NumberColumn", "NumberKind", "Scaling", "column_from_state"]
@@ -99,6 +102,19 @@ class CategoryColumn:
     def width(self) -> int:
         """Number of coordinates."""
         return len(self.codes[0]) if self.codes else 0
+
+    def with_codes(self, more: NDArray[np.float64]) -> CategoryColumn:
+        """Return the column with further coordinates of each level, rounded to float32."""
+        rows = zip(self.codes, more.astype(np.float32).tolist(), strict=True)
+        return dataclasses.replace(self, codes=tuple((*old, *new) for old, new in rows))
+
+    @property
+    def output_names(self) -> list[str]:
+        """Name of each coordinate."""
+        if not self.one_hot:
+            return [f"{self.name}[{k}]" for k in range(self.width)]
+        levels = ["missing" if level is None else level for level in self.levels]
+        return [f"{self.name}={level}" for level in levels[-self.width :]]
 
     def to_state(self) -> dict[str, Any]:
         return {

@@ -265,7 +265,8 @@ def _read_pandas(X: Any) -> Table:
     dtypes = X.dtypes.tolist()
     if 0 not in X.shape and all(isinstance(d, np.dtype) and d.kind in "fiub" for d in dtypes):
         return Table(X.shape, names=names, matrix=X.to_numpy(dtype=np.result_type(*dtypes)))
-    return Table(X.shape, lambda k: _read_series(X.iloc[:, k], str(names[k])), names=names)
+    series = [one for _, one in X.items()]  # in a third of iloc's time
+    return Table(X.shape, lambda k: _read_series(series[k], str(names[k])), names=names)
 
 
 def _read_series(series: Any, name: str) -> Numbers | Texts:

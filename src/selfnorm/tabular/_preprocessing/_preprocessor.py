@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,28 +12,24 @@ from sklearn.exceptions import NotFittedError
 
 from selfnorm.errors import DataError, DomainError
 from selfnorm.tabular._bins import Bins
-from selfnorm.tabular._preprocessing._categories import CategoryTable, fit_category
-from selfnorm.tabular._preprocessing._checks import check_memory, check_weight, places_of
-from selfnorm.tabular._preprocessing._columns import (
-    CategoryColumn,
-    NumberColumn,
-    column_from_state,
-    take,
+from selfnorm.tabular._preprocessing._categories import CategoryTable
+from selfnorm.tabular._preprocessing._checks import (
+    check_columns,
+    check_memory,
+    check_weight,
 )
+from selfnorm.tabular._preprocessing._columns import CategoryColumn, NumberColumn
 from selfnorm.tabular._preprocessing._frames import (
-    Numbers,
     Table,
     check_finite,
     read_table,
 )
-from selfnorm.tabular._preprocessing._numbers import NumberArrays, blocks, fit_numbers
+from selfnorm.tabular._preprocessing._learning import learn_columns
+from selfnorm.tabular._preprocessing._numbers import NumberArrays, blocks
+from selfnorm.tabular._preprocessing._stored import read_state, state_of
+from selfnorm.tabular._preprocessing._target_codes import append_target_codes
 
 __all__ = ["Preprocessor"]
-
-_FORMAT: Final = "selfnorm.tabular.Preprocessor"
-_VERSION: Final = 1
-# Numbers at a time while fitting: 32 MiB of float64.
-_FIT_BLOCK: Final = 1 << 22
 
 CategoricalFeatures = Literal["auto"] | Sequence[int] | Sequence[str] | Sequence[bool] | None
 
@@ -51,7 +46,7 @@ class Preprocessor:
         refused.
     max_one_hot : int
         Categories of up to this many levels get one coordinate per level; others fixed random
-        codes of 2 ceil(log2(levels)) coordinates.
+        codes of 2 ceil(log2(levels)) coordinates, to which `add_targets` adds.
     random_state : int
         Seed of the random codes, 0 or more.
 
@@ -67,6 +62,8 @@ class Preprocessor:
         Name of each output column.
     width : int
         Number of output columns, at least 1.
+    bins : Bins or None
+        What `add_bins` added.
 
     Raises
     ------
@@ -102,7 +99,8 @@ class Preprocessor:
     nothing of other rows and gives no output; of more than 4,096 levels the rarest count as
     unknown.
 
-    If no column gives an output, there is one column of zeros. `add_bins` appends further features.
+    If no column gives an output, there is one column of zeros. `add_targets` and `add_bins` append
+    further features.
 
     Examples
     --------
@@ -169,61 +167,16 @@ class Preprocessor:
         table = read_table(X)
         check_memory(table, table.n_features)
         rows, weight = check_weight(sample_weight, table.n_rows)
-        auto = isinstance(self.categorical_features, str) and self.categorical_features == "auto"
-        forced = set() if auto else places_of(self.categorical_features, table)
-        found: dict[int, NumberColumn | CategoryColumn] = {}
-        if table.matrix is not None:
-            self._fit_matrix(table, forced, rows, weight, found)
-        for index in range(table.n_features):
-            if index in found:
-                continue
-            column = (
-                table.texts(index)
-                if index in forced
-                else table.column(index)
-                if auto
-                else table.numbers(index)
-            )
-            if isinstance(column, Numbers):
-                values = column.values if rows is None else column.values[rows]
-                kind = column.kind or "number"
-                pair = fit_numbers(values[None, :].copy(), weight)[0]
-                found[index] = NumberColumn(index, table.label(index), kind, *pair)
-            else:
-                found[index] = fit_category(
-                    index,
-                    table.label(index),
-                    column
-                    if rows is None
-                    else dataclasses.replace(column, codes=column.codes[rows]),
-                    weight,
-                    max_one_hot=self.max_one_hot,
-                    seed=self.random_state,
-                )
-        self._learn(tuple(found[k] for k in range(table.n_features)), table.names)
+        columns = learn_columns(
+            table,
+            self.categorical_features,
+            rows,
+            weight,
+            max_one_hot=self.max_one_hot,
+            seed=self.random_state,
+        )
+        self._learn(columns, table.names)
         return self
-
-    def _fit_matrix(
-        self,
-        table: Table,
-        forced: set[int],
-        rows: NDArray[np.bool_] | None,
-        weight: NDArray[np.float64] | None,
-        found: dict[int, NumberColumn | CategoryColumn],
-    ) -> None:
-        """Learn the columns of numbers of a matrix, several at a time."""
-        matrix = table.matrix.tocsc() if sparse.issparse(table.matrix) else table.matrix
-        step = max(1, _FIT_BLOCK // table.n_rows)
-        labels = table.labels
-        for start in range(0, table.n_features, step):
-            part = matrix[:, start : start + step]
-            part = part.toarray() if sparse.issparse(part) else part
-            check_finite(part, labels[start : start + step])
-            part = part if rows is None else part[rows]
-            values = np.array(part.T, dtype=np.float64, order="C")
-            for k, pair in enumerate(fit_numbers(values, weight), start):
-                if k not in forced:
-                    found[k] = NumberColumn(k, labels[k], "number", *pair)
 
     def _learn(
         self, columns: tuple[NumberColumn | CategoryColumn, ...], names: list[str] | None
@@ -241,17 +194,57 @@ class Preprocessor:
         self._reads_all = len(self._numbers.used) == len(columns)
         self._kinds = {c.index: c.kind for c in numbers}
         self._categories = [CategoryTable(c) for c in categories]
-        self._bins: Bins | None = None
+        self._target_places: list[int] = []
+        self.bins: Bins | None = None
         self.output_names = [c.name for c in numbers if c.scaling is not None]
         self.output_names += [f"{c.name} missing" for c in numbers if c.flag is not None]
         for column in categories:
-            self.output_names += _names_of(column)
+            self.output_names += column.output_names
         if not self.output_names:
             self.output_names = ["constant"]
         self.width = len(self.output_names)
 
+    def add_targets(
+        self,
+        rows: NDArray[np.float32],
+        targets: NDArray[np.float64],
+        weights: NDArray[np.float64] | None,
+        folds: list[NDArray[np.intp]],
+    ) -> NDArray[np.float32]:
+        """Append to the codes of categories what the target is like in each level.
+
+        Parameters
+        ----------
+        rows : numpy.ndarray of float32, shape (n_samples, width)
+            What `transform` gave for the training rows, in any order.
+        targets, weights, folds : numpy.ndarray and list
+            Of these rows; see `selfnorm.tabular._preprocessing._target_codes`.
+
+        Returns
+        -------
+        numpy.ndarray of float32, shape (n_samples, new width)
+            The training rows, each without what its own target tells. `transform` gives other rows
+            what all of them tell.
+        """
+        found, columns, places = append_target_codes(
+            self._categories, self._numbers.width, rows, targets, weights, folds
+        )
+        if columns:
+            names = getattr(self, "feature_names_in_", None)
+            every = tuple(columns.get(column.index, column) for column in self.columns)
+            self._learn(every, None if names is None else names.tolist())
+            self._target_places = places
+        return found
+
+    @property
+    def coded(self) -> bool:
+        """Whether a category has codes, not a coordinate for each level."""
+        return any(not category.column.one_hot for category in self._categories)
+
     def add_bins(self, count: int, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Append piecewise linear features of the columns of numbers to the outputs.
+        """Append piecewise linear features to the outputs.
+
+        They are those of the columns of numbers and of what `add_targets` added.
 
         Parameters
         ----------
@@ -266,21 +259,17 @@ class Preprocessor:
             What it gives from now on.
         """
         numbers = [c for c in self.columns if isinstance(c, NumberColumn) and c.scaling is not None]
-        if not numbers:
+        columns = [*range(len(numbers)), *self._target_places]
+        if not columns:
             return rows
-        bins = Bins(count).fit(rows[:, : len(numbers)])
+        bins = Bins(count).fit(rows, columns)
         if not bins.width:
             return rows
         self._append(bins)
         return np.concatenate([rows, bins.transform(rows)], axis=1)
 
     def _append(self, bins: Bins) -> None:
-        names, seen = self.output_names, dict.fromkeys(bins.columns, 0)
-        added = []
-        for column in bins.columns:
-            added.append(f"{names[column]} bin {seen[column]}")
-            seen[column] += 1
-        self._bins, self.output_names = bins, names + added
+        self.bins, self.output_names = bins, self.output_names + bins.names(self.output_names)
         self.width = len(self.output_names)
 
     # ----------------------------------------------------------------------------------- applying
@@ -307,10 +296,9 @@ class Preprocessor:
         sklearn.exceptions.NotFittedError
             If nothing was learnt yet.
         """
-        if not hasattr(self, "columns"):
-            raise NotFittedError("the preprocessing must be fitted first; call fit(X)")
+        self._require_columns()
         table = read_table(X)
-        self._check_columns(table)
+        check_columns(table, self.n_features_in_, getattr(self, "feature_names_in_", None))
         check_memory(table, self.width)
         out = np.zeros((table.n_rows, self.width), dtype=np.float32)
         if table.matrix is not None:
@@ -322,9 +310,9 @@ class Preprocessor:
             stop = start + category.column.width
             category.apply(table.texts(category.column.index), out[:, start:stop])
             start = stop
-        if self._bins is not None:
-            width = self.width - self._bins.width
-            out[:, width:] = self._bins.transform(out[:, :width])
+        if self.bins is not None:
+            width = self.width - self.bins.width
+            out[:, width:] = self.bins.transform(out[:, :width])
         return out
 
     def _transform_matrix(self, table: Table, out: NDArray[np.float32]) -> None:
@@ -357,23 +345,6 @@ class Preprocessor:
             missing = np.isnan(part)
             self._numbers.apply(part, missing if missing.any() else None, out[rows])
 
-    def _check_columns(self, table: Table) -> None:
-        if table.n_features != self.n_features_in_:
-            raise DataError(
-                f"X has {table.n_features} features, but Preprocessor is expecting "
-                f"{self.n_features_in_} features as input; give the columns of the training rows"
-            )
-        if table.names is None or not hasattr(self, "feature_names_in_"):
-            return
-        expected = self.feature_names_in_.tolist()
-        if table.names != expected:
-            k = next(k for k, name in enumerate(expected) if table.names[k] != name)
-            raise DataError(
-                "The feature names should match those that were passed during fit, however: "
-                f"column {k} is {table.names[k]!r} in place of {expected[k]!r}; select the columns "
-                "by their names, in the order of the training rows"
-            )
-
     # ------------------------------------------------------------------------------------ storing
 
     def to_state(self) -> dict[str, Any]:
@@ -385,22 +356,8 @@ class Preprocessor:
             Strings, numbers, lists and dicts only. Floats come back exactly from their ``repr``,
             which is what :mod:`json` writes.
         """
-        if not hasattr(self, "columns"):
-            raise NotFittedError("the preprocessing must be fitted first; call fit(X)")
-        given = self.categorical_features
-        if given is not None and not isinstance(given, str):
-            given = [c.index for c in self.columns if isinstance(c, CategoryColumn)]
-        names = getattr(self, "feature_names_in_", None)
-        return {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "categorical_features": given,
-            "max_one_hot": self.max_one_hot,
-            "random_state": self.random_state,
-            "feature_names_in": None if names is None else names.tolist(),
-            "columns": [column.to_state() for column in self.columns],
-            "bins": None if self._bins is None else self._bins.to_state(),
-        }
+        self._require_columns()
+        return state_of(self)
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
@@ -421,47 +378,14 @@ class Preprocessor:
         DataError
             If the description is damaged or of a later version.
         """
-        if take(state, "format") != _FORMAT or take(state, "version") != _VERSION:
-            raise DataError(
-                f"the stored preprocessing must be of format {_FORMAT!r}, version {_VERSION}, "
-                f"however: format={state['format']!r}, version={state['version']!r}; "
-                "a newer selfnorm may read it"
-            )
-        given, names = take(state, "categorical_features"), take(state, "feature_names_in")
-        columns = take(state, "columns")
-        if not isinstance(columns, list) or not columns:
-            raise DataError(
-                "the stored preprocessing must list its columns, however: "
-                f"columns={columns!r:.80}; the file is damaged, save the model again"
-            )
-        learnt = tuple(column_from_state(column) for column in columns)
-        labels = [column.name for column in learnt]
-        if [c.index for c in learnt] != list(range(len(learnt))) or names not in (None, labels):
-            raise DataError(
-                "the stored columns must be in their order and bear the stored names, however: "
-                f"feature_names_in={names!r:.80}; the file is damaged, save the model again"
-            )
-        new = cls(
-            categorical_features=given,
-            max_one_hot=take(state, "max_one_hot"),
-            random_state=take(state, "random_state"),
-        )
-        new._learn(learnt, names)
-        bins = state.get("bins")  # the first version had none
-        if bins is not None:
-            stored = Bins.from_state(bins)
-            if max(stored.columns, default=0) >= new.width:
-                raise DataError(
-                    "the stored bins must be of stored columns, however: column "
-                    f"{max(stored.columns)} of {new.width}; the file is damaged, save the model "
-                    "again"
-                )
-            new._append(stored)
+        stored = read_state(state)
+        new = cls(**stored.parameters)
+        new._learn(stored.columns, stored.names)
+        if stored.bins is not None:
+            stored.check_bins(new.width)
+            new._append(stored.bins)
         return new
 
-
-def _names_of(column: CategoryColumn) -> list[str]:
-    levels = ["missing" if level is None else level for level in column.levels]
-    if not column.one_hot:
-        return [f"{column.name}[{k}]" for k in range(column.width)]
-    return [f"{column.name}={level}" for level in levels[-column.width :]]
+    def _require_columns(self) -> None:
+        if not hasattr(self, "columns"):
+            raise NotFittedError("the preprocessing must be fitted first; call fit(X)")
