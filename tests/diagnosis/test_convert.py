@@ -669,3 +669,41 @@ def test_a_model_that_cannot_be_copied_is_told_so() -> None:
     model.kept = torch.ones(2, requires_grad=True) * 2
     with pytest.raises(DomainError, match="inplace=True"):
         convert(model)
+
+
+class FunctionalNorms(nn.Module):
+    mean: Tensor
+    var: Tensor
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(n, n + 3), nn.Linear(n + 3, n)
+        self.gain = nn.Parameter(torch.ones(n + 3))
+        self.register_buffer("mean", torch.zeros(n))
+        self.register_buffer("var", torch.ones(n))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu(F.layer_norm(self.one(x), (33,), self.gain))
+        h = F.batch_norm(self.two(h), self.mean, self.var, training=self.training)
+        return F.normalize(x + F.gelu(h))
+
+
+def test_norms_that_a_forward_calls_go_with_their_numbers() -> None:
+    torch.manual_seed(9)
+    model = nn.Sequential(nn.Linear(9, 30), nn.ReLU(), FunctionalNorms(30), nn.Linear(30, 2))
+    result = sn.convert(model, weights="new")
+    names = set(result.model.state_dict())
+    assert not names & {"2.gain", "2.mean", "2.var"}
+    assert {"2.one.weight", "2.two.bias"} <= names
+    x = torch.randn(7, 9)
+    part = result.model.get_submodule("2")
+    h = sn.functional.selu(result.model[0](x))  # type: ignore[index]
+    f = sn.functional.selu(part.two(sn.functional.selu(part.one(h))))  # type: ignore[operator]
+    # F.normalize stays, though it stands in the line of the sum.
+    expected = F.normalize((h + f) * 0.5**0.5)
+    for training in (True, False):
+        assert torch.allclose(part.train(training)(h), expected, atol=1e-6)
+    assert [one.what for one in result.refused] == ["normalize in 2"]
+    kept = {one.what: one.reason for one in sn.convert(model, weights="keep", dry_run=True).refused}
+    for name in ("layer_norm", "batch_norm"):
+        assert "no module that could be folded" in kept[f"{name} in 2"]

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import torch
+from torch import nn
 
+from selfnorm import nn as our_nn
 from selfnorm.diagnosis._context import Context, code_path, fixed_point_of, join_places
 from selfnorm.diagnosis._exchange import equivalent_rate
 from selfnorm.diagnosis._graph import PASSING, Op
@@ -16,12 +18,15 @@ from selfnorm.diagnosis._records import Finding, finding
 __all__ = [
     "alpha_dropout",
     "low_precision",
+    "names_of",
     "normalisation",
     "plain_dropout",
     "replace_fix",
     "residual",
 ]
 
+
+_SPELLED: Final = 8  # modules that a line names one by one
 
 # A sum whose variance exceeds that of its larger part by this factor is a sum that grows.
 _GROWTH: Final = 1.3
@@ -390,10 +395,25 @@ def replace_fix(context: Context, ops: Sequence[Op], new: str, *, initialise: bo
     if len(paths) == 1:
         line = f"model.set_submodule({paths[0]!r}, {new})"
     elif also:
-        line = f"[model.set_submodule(name, {new}) for name in {tuple(paths)!r}]"
+        line = f"[model.set_submodule(name, {new}) for name in {names_of(context, ops)}]"
     else:
-        line = f"for name in {tuple(paths)!r}: model.set_submodule(name, {new})"
+        line = f"for name in {names_of(context, ops)}: model.set_submodule(name, {new})"
     return f"{line}; selfnorm.init.initialize_(model)" if also else line
+
+
+def names_of(context: Context, ops: Sequence[Op]) -> str:
+    """Write the modules' paths as Python code; many of one type that are all there are, by it."""
+    paths = tuple(dict.fromkeys(op.place for op in ops))
+    kinds = {type(context.modules.get(path)) for path in paths}
+    kind = kinds.pop()
+    library = {"selfnorm": our_nn, "torch": nn}.get(kind.__module__.partition(".")[0])
+    if len(paths) > _SPELLED and not kinds and getattr(library, kind.__name__, None) is kind:
+        alike = {path for path, one in context.modules.items() if type(one) is kind}
+        if alike == set(paths):
+            name = "selfnorm.nn" if library is our_nn else "torch.nn"
+            name = f"{name}.{kind.__name__}"
+            return f"[k for k, m in model.named_modules() if type(m) is {name}]"
+    return repr(paths)
 
 
 def _starts_right(context: Context) -> bool:
