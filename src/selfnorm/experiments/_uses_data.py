@@ -11,9 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfnorm.errors import DomainError
-from selfnorm.experiments._data import load_data
-from selfnorm.experiments._records import digest_of
+from selfnorm.experiments._divided import load_divided
 
 __all__ = ["ImageRows", "load_images"]
 
@@ -60,22 +58,10 @@ def load_images(
     mnist_rows: int,
     batch_size: int,
 ) -> ImageRows:
-    """Load, divide and scale images; of MNIST ``mnist_rows`` unless ``train_size`` is given.
-
-    Every fifth training row of each class is held out for validation.
-    """
-    rows = load_data(data, data_dir=data_dir)
-    if train_size is None and data == "mnist":
-        train_size = min(mnist_rows, len(rows.X_train))
-    if train_size is not None:
-        rows = rows.take(train_size)
-    inner = rows.with_validation()
-    if not len(inner.X_test) or batch_size > len(inner.X_train):
-        raise DomainError(
-            "train_size must leave validation rows and at least one batch, however: "
-            f"train_size={train_size} leaves {len(inner.X_test)} validation and "
-            f"{len(inner.X_train)} training rows, batch_size={batch_size}"
-        )
+    """Load, divide and scale images; of MNIST ``mnist_rows`` unless ``train_size`` is given."""
+    rows, inner, about = load_divided(
+        data, data_dir, train_size, batch_size, most=mnist_rows if data == "mnist" else None
+    )
     mean = inner.X_train.mean(axis=0, dtype=np.float64)
     deviation = float(np.sqrt(np.square(inner.X_train - mean).mean()))
     train, validation, test = (
@@ -86,12 +72,5 @@ def load_images(
             (rows.X_test, rows.y_test),
         )
     )
-    about = {
-        "train_size": len(inner.X_train),
-        "validation_size": len(inner.X_test),
-        "test_size": len(rows.X_test),
-        "features": rows.X_train.shape[1],
-        "data_source": rows.source,
-        "data_digest": digest_of(rows),
-    }
+    about["features"] = rows.X_train.shape[1]
     return ImageRows(train, validation, test, about, rows.chance)
