@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from selfnorm.diagnosis._context import Context
+from selfnorm.diagnosis._fixes import init_fix
 from selfnorm.diagnosis._probe import Measured
 from selfnorm.diagnosis._records import Finding, LayerMoments, finding
 from selfnorm.diagnosis._rules_size import for_depth_fix, neutral_dropout_fix
-from selfnorm.diagnosis._rules_weights import init_fix, looks_drawn
+from selfnorm.diagnosis._rules_weights import looks_drawn
 
 __all__ = ["measured_findings"]
 
@@ -36,7 +39,7 @@ def measured_findings(
         return
     yield from _variance(context, layers)
     yield from _shares(layers)
-    yield from _gradients(context, layers)
+    yield from _gradients(context, measured, layers)
     yield from _mismatch(layers)
 
 
@@ -92,11 +95,13 @@ def _shares(layers: Sequence[LayerMoments]) -> Iterator[Finding]:
             )
 
 
-def _gradients(context: Context, layers: Sequence[LayerMoments]) -> Iterator[Finding]:
-    selus = [one for one in layers if one.kind == "selu" and one.gradient_gain is not None]
+def _gradients(
+    context: Context, measured: Measured, layers: Sequence[LayerMoments]
+) -> Iterator[Finding]:
+    selus = _longest_path(context, measured, layers)
     if len(selus) < 2:
         return
-    log = sum(math.log(max(one.gradient_gain or 0.0, 1e-300)) for one in selus)
+    log = sum(_log_gain(one) for one in selus)
     if abs(log) <= math.log(_GRADIENT):
         return
     known = [one.predicted_gradient_gain for one in selus]
@@ -111,6 +116,31 @@ def _gradients(context: Context, layers: Sequence[LayerMoments]) -> Iterator[Fin
         predicted=theirs,
         layers=len(selus),
     )
+
+
+def _longest_path(
+    context: Context, measured: Measured, layers: Sequence[LayerMoments]
+) -> list[LayerMoments]:
+    """Return the SELUs on the way that changes squared gradients most; branches are ways apart."""
+    ways: dict[int, tuple[float, list[LayerMoments]]] = {}
+    ancestors = context.graph.ancestors
+
+    def last(those: list[int]) -> tuple[float, list[LayerMoments]]:
+        """Return the way that changes most among those that lead to no other of them."""
+        passed = functools.reduce(operator.or_, (ancestors[k] for k in those), 0)
+        ends = [ways[k] for k in those if not (passed >> k) & 1]
+        return max(ends, key=lambda way: abs(way[0]), default=(0.0, []))
+
+    for site, one in zip(measured.sites.values(), layers, strict=True):
+        if one.kind == "selu" and one.gradient_gain is not None:
+            earlier = ancestors[site.op.index]
+            log, before = last([k for k in ways if (earlier >> k) & 1])
+            ways[site.op.index] = log + _log_gain(one), [*before, one]
+    return last(list(ways))[1]
+
+
+def _log_gain(one: LayerMoments) -> float:
+    return math.log(max(one.gradient_gain or 0.0, 1e-300))
 
 
 def _gradient_fix(context: Context, log: float) -> str:
