@@ -11,6 +11,7 @@ import torch
 from sklearn.datasets import load_diabetes, make_regression
 from sklearn.metrics import mean_pinball_loss
 
+from selfnorm.errors import DomainError
 from selfnorm.tabular import SNNRegressor
 
 FEW: dict[str, Any] = {"hidden_layer_sizes": (16, 12), "n_members": 3, "max_iter": 15}
@@ -52,7 +53,7 @@ def test_several_targets(data: Any) -> None:
     assert model.n_outputs_ == 3
     error = np.abs(found - Y).mean(0)
     assert (error[:2] < 0.35 * Y.std(0)[:2]).all()
-    assert error[2] < 0.2  # a constant target: its scale is 1
+    assert (found[:, 2] == 7.0).all()
     assert model.predict_members(X).shape == (3, 200, 3)
 
 
@@ -88,6 +89,19 @@ def test_predictions_are_the_mean_of_the_networks(data: Any, options: dict[str, 
     assert std.max() > 0.1
     copy = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(copy.predict(X), mean)
+
+
+@pytest.mark.parametrize("options", [{}, {"quantiles": (0.1, 0.5)}, {"calibrate": True}])
+def test_a_constant_target_is_predicted_as_it_is(data: Any, options: dict[str, Any]) -> None:
+    X, y = data
+    model = fitted(X, np.full(len(y), 0.3), max_iter=2, **options)
+    assert (model.predict(X) == 0.3).all()
+
+
+def test_one_member_does_not_tell_how_far_members_disagree(data: Any) -> None:
+    model = fitted(*data, n_members=1, max_iter=2)
+    with pytest.raises(DomainError, match="takes two of them, however: return_std=True"):
+        model.predict(data[0], return_std=True)
 
 
 def test_quantiles_cover_what_they_should() -> None:

@@ -66,7 +66,7 @@ class NumberPredictions(Estimator):
             Which of the quantiles that were trained. Default: of these the one nearest to one half.
         return_std : bool
             Whether to return the members' standard deviation too: how far they disagree, not how
-            far the target scatters.
+            far the target scatters. Needs two members.
 
         Returns
         -------
@@ -75,8 +75,18 @@ class NumberPredictions(Estimator):
             cross: each row's are sorted (Chernozhukov, Fernández-Val, Galichon 2010).
         numpy.ndarray of the same shape
             If asked for, the standard deviation.
+
+        Raises
+        ------
+        DomainError
+            If a standard deviation is asked of one member, or a quantile that was not trained.
         """
         members = self._members(X)
+        if return_std and len(members) < 2:
+            raise DomainError(
+                "how far members disagree takes two of them, however: return_std=True and there is "
+                "1; fit with n_members=2 or more"
+            )
         pick = self._pick(quantile)
         mean = self._by_target(members.mean(0))[..., pick]
         if self.n_outputs_ == 1:

@@ -341,14 +341,15 @@ class SNNRegressor(RegressorMixin, NumberPredictions):  # type: ignore[misc]
                 fit_shrinkage(f, truth, weights, clip=clip)
                 for f, truth in zip(outputs[told].T, y.T, strict=True)
             ]
-            self.shrinkage_ = np.array(factors)
+            self.shrinkage_ *= factors
             return
         found = np.sort(outputs[told].reshape(-1, self.n_outputs_, len(self.quantiles_)), axis=-1)
         errors = y[:, :, None] - found
         for k, level in enumerate(self.quantiles_):
             for target in range(self.n_outputs_):
                 shift = quantile_of(errors[:, target, k], level, weights)
-                self.quantile_shifts_[target, k] = shift * self.residual_scale_[target]
+                scale = self.residual_scale_[target] * self.shrinkage_[target]
+                self.quantile_shifts_[target, k] = shift * scale
 
     def _levels(self) -> tuple[float, ...] | None:
         """Return the quantiles asked for; None if the mean is."""
@@ -372,7 +373,9 @@ class SNNRegressor(RegressorMixin, NumberPredictions):  # type: ignore[misc]
             self.target_mean_, self.target_scale_ = _moments(rows.y, rows.weights)
         y = (rows.y - self.target_mean_) / self.target_scale_
         if first:
-            self.shrinkage_ = np.ones(self.n_outputs_)
+            # Nothing is to be learnt of a target that is one number, unless other batches follow.
+            still = (rows.y == rows.y[0]).all(0) & (not stream)
+            self.shrinkage_ = np.where(still, 0.0, 1.0)
             self.residual_scale_ = np.ones(self.n_outputs_)
             self.linear_ = None
             if not stream and self._wants_linear(rows.X.shape[1]):
@@ -397,6 +400,7 @@ class SNNRegressor(RegressorMixin, NumberPredictions):  # type: ignore[misc]
 
 def _moments(y: Array, weights: Array | None) -> tuple[Array, Array]:
     """Return mean and standard deviation of each column; 1 for one that is constant."""
-    mean = np.average(y, axis=0, weights=weights)
+    still = (y == y[0]).all(0)  # its mean would be a rounding off
+    mean = np.where(still, y[0], np.average(y, axis=0, weights=weights))
     var = np.average((y - mean) ** 2, axis=0, weights=weights)
     return mean, np.where(var > 0.0, np.sqrt(var), 1.0)
