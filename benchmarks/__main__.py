@@ -9,7 +9,8 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks._harness import ROOT, environment, measure, table, wide_table
+from benchmarks._harness import ROOT, Row, environment, measure, table, wide_table
+from selfnorm._files import write_atomically
 
 # Seconds for each provider of a case, so that a group takes minutes. A group is imported when it is
 # asked for: theory needs no torch, and the others none of theory's rivals.
@@ -31,26 +32,43 @@ def main() -> None:
                         help="small cases, few samples, to see that everything runs")  # fmt: skip
     parser.add_argument("--wide", action="store_true",
                         help="a line for each case: medians (multiples of the mark)")  # fmt: skip
-    parser.add_argument("--out", type=Path, help="write environment and rows to this JSON file")
+    parser.add_argument(
+        "--out", type=Path, help="write environment and rows to this JSON file after each case"
+    )
+    parser.add_argument("--resume", action="store_true",
+                        help="keep the rows of --out, and measure the cases it lacks")  # fmt: skip
     options = parser.parse_args()
     if unknown := set(options.groups) - set(GROUPS):
         parser.error(f"GROUP must be one of {', '.join(GROUPS)}, however: {', '.join(unknown)}")
-    about, rows = environment(ROOT), []
+    about, rows = environment(ROOT), _stored(options.out) if options.resume else []
+    done = {(row.group, row.case) for row in rows}
     for group in options.groups:
         seconds = GROUPS[group] if options.seconds is None else options.seconds
-        for case in importlib.import_module(f"benchmarks.{group}").cases():
-            if options.only in case.name and not (options.quick and case.large):
-                print(f"{group}: {case.name} ...", file=sys.stderr, flush=True)
-                rows += measure(group, case, 0.0 if options.quick else seconds)
+        module = importlib.import_module(f"benchmarks.{group}")
+        if rows and hasattr(module, "resume"):
+            module.resume(rows)
+        for case in module.cases():
+            if options.only not in case.name or (options.quick and case.large):
+                continue
+            if (group, case.name) in done:
+                continue
+            print(f"{group}: {case.name} ...", file=sys.stderr, flush=True)
+            rows += measure(group, case, 0.0 if options.quick else seconds)
+            if options.out:
+                content = {"environment": about, "rows": [dataclasses.asdict(row) for row in rows]}
+                write_atomically(options.out, json.dumps(content, indent=1) + "\n")
     if not rows:
         parser.error(f"--only must match a case, however: none has {options.only!r} in its name")
     for key, value in about.items():
         print(f"{key}: {value}")
     print(f"\n{(wide_table if options.wide else table)(rows)}")
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        content = {"environment": about, "rows": [dataclasses.asdict(row) for row in rows]}
-        options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _stored(path: Path | None) -> list[Row]:
+    """Return the rows of an earlier run."""
+    if path is None or not path.exists():
+        return []
+    return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
 
 
 if __name__ == "__main__":

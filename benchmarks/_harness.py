@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import gc
 import importlib.metadata
+import math
 import os
 import platform
 import statistics
@@ -67,7 +68,8 @@ class Case:
     of being timed. ``goal`` is in the unit per item and meant for selfnorm, ``goals`` compare
     providers. ``relative_to`` names the provider whose multiples the rows show. Providers that
     need memory or long preparation come from a function, called when their case is up. A ``large``
-    case is left out of a quick run.
+    case is left out of a quick run. Where the call that warms up takes longer than ``slow``, by
+    the case's clock, it is the provider's only sample.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Case:
     goals: Sequence[Goal] = ()
     relative_to: str = ""
     large: bool = False
+    slow: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -126,8 +129,13 @@ def _bytes(present: Sequence[Provider]) -> dict[str, list[float]]:
 
 
 def _times(case: Case, present: Sequence[Provider], seconds: float) -> dict[str, list[float]]:
-    loops = {p.name: _loops(p.run) for p in present}
     taken: dict[str, list[float]] = {p.name: [] for p in present}
+    if math.isfinite(case.slow):
+        for p in present:
+            once = _sample(p.run, 1, case.clock)
+            taken[p.name] = [once / case.items] if once > case.slow else []
+        present = [p for p in present if not taken[p.name]]
+    loops = {p.name: _loops(p.run) for p in present}
     start = time.perf_counter()
     for turn in range(MOST_SAMPLES):
         spent = time.perf_counter() - start

@@ -10,9 +10,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -469,32 +471,107 @@ def test_refusals(arguments: list[str], message: str) -> None:
     assert message in result.stderr
 
 
-def test_tabular_cases_run_at_a_small_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_provider_is_timed_once() -> None:
+    """Calls of 3 and 11 s by a clock that they move themselves; beyond 10 s one call is enough."""
+    now, calls = 0.0, {"quick": 0, "slow": 0}
+
+    def takes(name: str, seconds: float) -> Callable[[], None]:
+        def run() -> None:
+            nonlocal now
+            now += seconds
+            calls[name] += 1
+
+        return run
+
+    case = _harness.Case(
+        "work",
+        [_harness.Provider("quick", takes("quick", 3.0)),
+         _harness.Provider("slow", takes("slow", 11.0))],
+        items=2,
+        clock=lambda: now,
+        slow=10.0,
+    )  # fmt: skip
+    quick, slow = _harness.measure("group", case, 0.0)
+    assert (slow.samples, slow.p20, slow.median, slow.p80) == (1, 5.5, 5.5, 5.5)
+    assert calls["slow"] == 1
+    assert (quick.samples, quick.median) == (5, 1.5)
+
+
+def test_a_run_goes_on_where_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows are written after each case; --resume keeps them and measures the others."""
+    main = importlib.import_module("benchmarks.__main__")
+    done: list[str] = []
+
+    def case(name: str, stop: bool = False) -> _harness.Case:
+        def providers() -> list[_harness.Provider]:
+            if stop:
+                raise KeyboardInterrupt
+            done.append(name)
+            return [_harness.Provider("selfnorm", lambda: None)]
+
+        return _harness.Case(name, providers)
+
+    told: list[list[str]] = []
+    group = types.SimpleNamespace(
+        cases=lambda: [case("first"), case("second", stop=not told)],
+        resume=lambda rows: told.append([row.case for row in rows]),
+    )
+    monkeypatch.setattr(main.importlib, "import_module", lambda name: group)
+    out = tmp_path / "rows.json"
+    words = ["benchmarks", "theory", "--quick", "--out", str(out), "--resume"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(KeyboardInterrupt):
+        main.main()
+    main.main()
+    assert (done, told) == (["first", "second"], [["first"]])
+    rows = json.loads(out.read_text(encoding="utf-8"))["rows"]
+    assert [row["case"] for row in rows] == ["first", "second"]
+    assert "| first | selfnorm" in capsys.readouterr().out
+
+
+@pytest.fixture
+def tabular(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The tabular group with two rivals and small tables."""
     torch = pytest.importorskip("torch")
-    tabular = pytest.importorskip("benchmarks.tabular")
+    module = pytest.importorskip("benchmarks.tabular")
     before = torch.get_num_threads()
-    monkeypatch.setattr(tabular, "ALL", ("hgb", "rf"))
-    monkeypatch.setattr(tabular, "PREDICT_AFTER", 60)
-    monkeypatch.setattr(tabular, "BLOCK", 7)
-    try:
-        quick = [case for case in tabular.cases() if not case.large and "fit" not in case.name]
-        rows = [row for case in quick for row in _harness.measure("tabular", case, 0.0)]
-    finally:
-        torch.set_num_threads(before)
-    assert [(row.n, row.provider) for row in rows] == [
-        (n, name) for n in (1, 7, 1) for name in ("hgb", "rf")
-    ]
-    size = {row.provider: row.median for row in rows if row.unit == "B/model"}
-    assert 1e3 < size["hgb"] < size["rf"]
-    large = {case.name: case.large for case in tabular.cases()}
-    assert (large["fit 10^3 rows"], large["fit 10^6 rows"]) == (False, True)
+    small = {"NAMES": ("selfnorm", "hgb", "mlp"), "COUNTS": (60, 120), "PREDICTED": 7}
+    for name, value in (small | {"FITTED": {}, "SECONDS": {}}).items():
+        monkeypatch.setattr(module, name, value)
+    yield module
+    torch.set_num_threads(before)
 
 
-def test_a_missing_rival_has_a_row_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torch")
-    tabular = pytest.importorskip("benchmarks.tabular")
-    monkeypatch.setattr(tabular, "one_thread", lambda: None)
+def test_tabular_cases_run_at_a_small_size(tabular: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tabular, "NAMES", ("hgb",))
+    rows = [row for case in tabular.cases()[:4] for row in _harness.measure("tabular", case, 0.0)]
+    assert [row.unit for row in rows] == ["s/fit", "s/call", "s/call", "B/model"]
+    assert {row.clock for row in rows[:3]} == {"CPU"}
+    assert all(row.median is not None and row.median > 0.0 for row in rows)
+    assert tabular.FITTED["hgb", 60].n_features_in_ == 20
+
+
+def test_a_fit_that_would_take_too_long_is_not_begun(tabular: Any) -> None:
+    """From 200 s for 60 rows 400 s are expected for 120 of a rival; a resumed run knows that."""
+    rows = [
+        _harness.Row("tabular", f"fit {tabular.words(60)}", name, "s/fit", 1, "cpu", "CPU", 1,
+                     200.0, 200.0, 200.0, None, "", None, "", None, "")
+        for name in ("selfnorm", "mlp")
+    ]  # fmt: skip
+    tabular.resume(rows)
+    ours, hgb, mlp = tabular.fitting(120)
+    assert ours.absent == hgb.absent == ""
+    assert mlp.absent == "at 200 s for 60 rows a fit would take about 400 s"
+    assert not tabular.FITTED
+
+
+def test_a_missing_rival_has_a_row_that_says_so(
+    tabular: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gone = dataclasses.replace(tabular.METHODS["tabm"], module="nothing_of_this_name")
     monkeypatch.setitem(tabular.METHODS, "tabm", gone)
-    (provider,) = tabular.provide(["tabm"], lambda method: pytest.fail("it was asked to work"))
+    monkeypatch.setattr(tabular, "NAMES", ("tabm",))
+    (provider,) = tabular.provide(60, lambda method, table: pytest.fail("it was asked to work"))
     assert provider.absent == "pytabkit is not installed"

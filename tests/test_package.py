@@ -79,6 +79,13 @@ def part_of(path: Path) -> str:
 MODULES = sorted(p for p in SRC.rglob("*.py") if p != SRC / "__init__.py")
 
 
+def test_the_page_says_who_may_import_whom() -> None:
+    page = (SRC.parent.parent / "docs" / "development.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^(\w+) +→ (.*)$", page, re.M)
+    written = {name: set(others.split(", ")) for name, others in lines}
+    assert written == {k: v for k, v in MAY_IMPORT.items() if v and k != "__main__"}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SRC)))
 def test_import_directions(path: Path) -> None:
     part = part_of(path)

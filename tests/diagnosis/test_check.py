@@ -8,18 +8,9 @@ from torch.nn.utils import prune
 
 import selfnorm as sn
 
-from .nets import (
-    HEALTHY,
-    SICK,
-    BackboneHead,
-    LstmHead,
-    images,
-    lecun,
-    lightning_module,
-    mlp,
-    steps,
-    trained,
-)
+from .nets import HEALTHY, SICK
+from .parts import BackboneHead, LstmHead, images, lecun, lightning_module, mlp, steps, trained
+from .strangers import STRANGERS
 
 
 @pytest.mark.parametrize("name", HEALTHY)
@@ -258,3 +249,25 @@ def test_a_norm_after_a_pool_takes_over_what_the_pool_did() -> None:
     first = [nn.Conv2d(3, 12, 3), nn.SELU(), nn.MaxPool2d(2), nn.BatchNorm2d(12), nn.SELU()]
     model = lecun(nn.Sequential(*first, nn.Flatten(), nn.Linear(12 * 225, 2)))
     assert [one.code for one in sn.check(model)] == ["batch-norm"]
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_the_lines_pasted_one_after_the_other_mend_a_stranger_s_network(name: str) -> None:
+    torch.manual_seed(30)
+    make, data, codes, left = STRANGERS[name]
+    model, x = make(), data()
+    found = sn.check(model, x)
+    assert [one.code for one in found] == codes
+    scope = {"model": model, "torch": torch, "selfnorm": sn}
+    for _ in codes:
+        lines = [one.fix for one in found if one.code not in left]
+        if not lines:
+            break
+        exec(lines[0], scope)
+        found = sn.check(model, x)
+    assert [one.code for one in found] == left
+    if name == "policy":  # its last layer starts small on purpose
+        head = model.get_parameter("actor.4.weight").detach()
+        assert head.square().sum(1).mean().sqrt() == pytest.approx(0.01, rel=1e-3)
+    if not left:
+        assert sn.diagnose(model, x).healthy

@@ -56,3 +56,31 @@ def test_a_loss_is_used_or_refused() -> None:
     for given in ((x, y), x):
         with pytest.raises(DomainError, match="loss='mse'; torch"):
             sn.diagnose(net(), given, loss="mse")  # type: ignore[arg-type]
+
+
+def deep(depth: int, gain: float, p: float) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for k in range(depth):
+        layer = nn.Linear(20 if k == 0 else 48, 48)
+        nn.init.normal_(layer.weight, 0.0, gain / layer.in_features**0.5)
+        nn.init.zeros_(layer.bias)
+        layers += [layer, nn.SELU(), nn.AlphaDropout(p)]
+    return nn.Sequential(*layers, nn.Linear(48, 3))
+
+
+@pytest.mark.parametrize(
+    ("depth", "gain", "p", "words"),
+    [(110, 1.0, 0.0, "SELU.for_depth(110)"), (40, 1.0, 0.2, "AlphaDropout(0.0232)"),
+     (14, 1.45, 0.0, "selfnorm.init.initialize_(model)"),
+     (14, 0.6, 0.0, "selfnorm.init.initialize_(model)")],
+)  # fmt: skip
+def test_the_line_for_gradients_mends_them(depth: int, gain: float, p: float, words: str) -> None:
+    torch.manual_seed(25)
+    model, x = deep(depth, gain, p), torch.randn(64, 20)
+    found = {one.code: one for one in sn.diagnose(model, x).findings}
+    fix = found["gradient-growth"].fix
+    assert words in fix
+    exec(fix, {"model": model, "torch": torch, "selfnorm": sn})
+    scale = float(fix.rpartition(" times ")[2]) if " times " in fix else 1.0
+    after = sn.diagnose(model, scale * x)
+    assert "gradient-growth" not in [one.code for one in after.findings], str(after)

@@ -84,5 +84,5 @@ def test_the_page(tmp_path):
 def test_refusals():
     with pytest.raises(DomainError, match=r"width must be a multiple of 4.*width=30"):
         transformer(width=30)
-    with pytest.raises(DomainError, match=r"at least one batch.*train_size=40"):
+    with pytest.raises(DomainError, match=r"batch_size must be at most \d+, the training rows"):
         transformer(train_size=40)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 import numpy as np
@@ -247,6 +248,11 @@ def test_autocast_and_export() -> None:
     torch.testing.assert_close(low.float(), layer(x), atol=0.05, rtol=0.05)
     program = torch.export.export(layer, (x,), strict=False)
     torch.testing.assert_close(program.module()(x), layer(x))
+    fresh = nn.ConvSELU2d(4, 6, 3, 2).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is old, and a check of shapes is no branch
+        traced: Any = torch.jit.trace(fresh, x)
+    torch.testing.assert_close(traced(x), fresh(x))
 
 
 def test_the_factors_of_the_border_follow_size_and_dtype_and_outlive_a_transform() -> None:

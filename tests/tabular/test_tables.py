@@ -210,6 +210,19 @@ def test_kinds_of_columns(table) -> None:
     assert kept.to_pylist() == ["ab"[k % 2] for k in range(40)]
 
 
+def test_codes_with_zeros_before_them_are_categories(table) -> None:
+    rows = [f"{k % 9:03d};0,{k % 9};{k % 3};{'0,5' if k % 2 else '1,5'}" for k in range(60)]
+    columns = survey(table(lines("code;dec;zero;comma", *rows)))
+    found = columns[0].columns
+    assert found["code"].levels == tuple(f"{k:03d}" for k in range(9))
+    assert [one.kind for one in found.values()] == ["text", "number", "number", "number"]
+    assert [one.padded for one in found.values()] == [True, False, False, False]
+    later = survey(table(lines("code,x", *(f"{k},{k}" for k in range(50)), "007,1")))[0].columns
+    assert later["code"].kind == "number"  # nearly every one is new: no levels
+    many = survey(table(lines("code,x", *(f"{k % 10_500:06d},1" for k in range(21_000)))))[0]
+    assert many.columns["code"].kind == "number"
+
+
 def test_dates_are_moments(table) -> None:
     file = table(lines("d,x", "1970-01-02,1", "1969-12-31 12:00:00,2", ",3"))
     expected = np.array(["1970-01-02", "1969-12-31T12:00", "NaT"], "M8[us]")

@@ -115,7 +115,7 @@ def test_rates_are_of_the_network_that_will_be_trained(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(SNNClassifier, "fit", spied)
     estimator = SNNClassifier()
-    rates = rates_of(estimator, frame, y, np.random.default_rng(0))
+    rates = rates_of(Left(1, 1e-3), estimator, frame, y, np.random.default_rng(0))
     assert min(rates.a_step, rates.a_prediction, rates.fixed) > 0.0
     assert rates.a_row >= 0.0
     assert [one[0] for one in seen[2:]] == [8192, 8192]
@@ -123,6 +123,9 @@ def test_rates_are_of_the_network_that_will_be_trained(monkeypatch: pytest.Monke
     assert {one[2] for one in seen} == {rule.batch_size}
     assert seen[0][1] == (rule.width,) * rule.depth
     assert estimator.hidden_layer_sizes == "auto"
+    seen.clear()
+    rates_of(Left(1e6, 1e6), estimator, frame, y, np.random.default_rng(0))
+    assert [one[3] for one in seen] == [1, 1, 1]  # time in plenty: no longer training
 
 
 @pytest.mark.parametrize("columns", [3, 60, 61, 400])

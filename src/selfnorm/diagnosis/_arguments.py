@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -26,13 +26,21 @@ def as_arguments(model: nn.Module, x: Any, rows: int | None = None) -> tuple[lis
     a tuple or list is several arguments, a mapping is keyword arguments.
     """
     if isinstance(x, Mapping):
-        return [], {str(key): _to_model(model, value, rows) for key, value in x.items()}
+        whole = _rows_of(x.values())
+        return [], {str(key): _to_model(model, value, rows, whole) for key, value in x.items()}
     if isinstance(x, tuple | list):
-        return [_to_model(model, value, rows) for value in x], {}
-    return [_to_model(model, x, rows)], {}
+        whole = _rows_of(x)
+        return [_to_model(model, value, rows, whole) for value in x], {}
+    return [_to_model(model, x, rows, None)], {}
 
 
-def _to_model(model: nn.Module, value: Any, rows: int | None) -> Any:
+def _rows_of(values: Iterable[Any]) -> int | None:
+    """Return the number of rows of a batch: that of its first tensor or array of two dimensions."""
+    shapes = [tuple(getattr(value, "shape", ())) for value in values]
+    return next((shape[0] for shape in shapes if len(shape) > 1), None)
+
+
+def _to_model(model: nn.Module, value: Any, rows: int | None, whole: int | None) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         if value.dtype == object or value.dtype.kind in "USO":
             raise DataError(
@@ -42,7 +50,7 @@ def _to_model(model: nn.Module, value: Any, rows: int | None) -> Any:
         value = torch.from_numpy(np.ascontiguousarray(value))
     if not isinstance(value, Tensor):
         return value
-    if rows is not None and value.dim() > 1:
+    if rows is not None and (value.dim() > 1 or (value.dim() == 1 and len(value) == whole)):
         value = value[:rows]
     parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
     if parameter is None:

@@ -81,6 +81,16 @@ class Context:
             one.kind == "activation" and one.name == "selu" for one in self.graph.members(mask)
         )
 
+    def is_alone(self, op: Op) -> bool:
+        """Tell what stands at one SELU between two normalisations, as in a transformer's block."""
+        if not self.attends or self.free_depth[op.index] > 1:
+            return False
+        on = (PASSING - {"norm"}) | {"weight"}
+        return not any(
+            one is not None and one.kind == "activation" and one.name == "selu"
+            for one, _ in self.graph.after(op, on)
+        )
+
     def last_activation(self, op: Op) -> list[Op]:
         """Return the activations before an operation with no weight layer between."""
         return [

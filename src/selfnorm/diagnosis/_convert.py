@@ -142,7 +142,7 @@ def convert(
             draw(work, torch.Generator() if dry_run else generator)
             pad_by_border(work)
         tell_pools(work, rewrite)
-        rewrite_calls(work, names, dropout, rewrite, inplace)
+        rewrite_calls(work, names, dropout, rewrite, inplace, chosen == "new")
     after = outline(work.model, work.comments)
     if several and standardize and not keep_function:
         work.refuse(

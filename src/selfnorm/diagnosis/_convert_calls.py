@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from torch import fx, nn
 
 from selfnorm.diagnosis._convert_parts import rate_for
@@ -13,9 +15,22 @@ from selfnorm.nn import SELU, AlphaDropout
 
 __all__ = ["rewrite_calls"]
 
+_REMEDIES: Final = {
+    "activation": "make it a module: self.act = selfnorm.nn.SELU(), and call self.act(x)",
+    "attention": "leave it",
+    "dropout": "make it a module: selfnorm.nn.AlphaDropout(p)",
+    "normalisation": "remove it by hand",
+    "residual": "write (x + f(x)) * 0.5**0.5",
+}
+
 
 def rewrite_calls(
-    work: Work, names: dict[object, Known], rate: float | None, allowed: bool, inplace: bool
+    work: Work,
+    names: dict[object, Known],
+    rate: float | None,
+    allowed: bool,
+    inplace: bool,
+    new_weights: bool,
 ) -> None:
     found = [
         call
@@ -23,32 +38,42 @@ def rewrite_calls(
         for call in calls_to_replace(part)
         if not work.is_locked(call.owner)
     ]
-    remedies = {
-        "activation": "make it a module: self.act = selfnorm.nn.SELU(), and call self.act(x)",
-        "dropout": "make it a module: selfnorm.nn.AlphaDropout(p)",
-        "residual": "write (x + f(x)) * 0.5**0.5",
-        "normalisation": "remove it by hand, or make it a module",
-        "gate": "none needed; expect a smaller variance behind it",
-    }
-    always = {
-        "normalisation": "a normalisation that a forward calls by itself is not removed",
-        "gate": "a product of two branches has no fixed point of the variance",
-    }
     for call in found:
-        why = always.get(call.kind, "" if allowed else "it is a call in a forward, rewrite=False")
-        if _is_answer(work, call):
-            why = "it gives the model's answer"
-        if why and call.kind in remedies:
+        why, remedy = _why_to_leave(work, call, new_weights)
+        if not why and not allowed:
+            why = "it is a call in a forward, rewrite=False"
+        if why:
             place = call.code or call.owner
             what = f"{call.name} in {call.owner or 'the model'}"
-            work.refuse(place, what, why, remedies[call.kind])
-    found = [call for call in found if call.kind not in always and not _is_answer(work, call)]
+            work.refuse(place, what, why, remedy or _REMEDIES[call.kind])
+    found = [call for call in found if not _why_to_leave(work, call, new_weights)[0]]
     if not allowed:
         return
-    owners = {call.owner for call in found if call.kind in ("activation", "dropout", "residual")}
+    kinds = ("activation", "dropout", "residual", "normalisation")
+    owners = {call.owner for call in found if call.kind in kinds}
     for path in sorted(owners, key=lambda one: (-one.count("."), not one, one)):
         calls = [call for call in found if call.owner == path]
         _rewrite_owner(work, path, calls, names, rate, inplace)
+
+
+def _why_to_leave(work: Work, call: Call, new_weights: bool) -> tuple[str, str]:
+    """Return why a call stays, empty if it may go, and the remedy."""
+    if call.kind == "gate":
+        why = "a product of two branches has no fixed point of the variance"
+        return why, "none needed; expect a smaller variance behind it"
+    if call.kind == "normalisation":
+        if call.name == "normalize":
+            why = "it sets the length of each row, which may be what the answer needs"
+            return why, "leave it at an output; inside, remove it by hand"
+        if call.at_input:
+            why = "it standardises the model's input"
+            return why, "leave it, or put selfnorm.nn.StandardizedInput.from_data(x) in its place"
+        if not new_weights:
+            why = "the weights were trained with it, and it is no module that could be folded"
+            return why, "make it a module, or draw the weights anew with weights='new'"
+    if _is_answer(work, call):
+        return "it gives the model's answer", _REMEDIES["activation"]
+    return "", ""
 
 
 def _is_answer(work: Work, call: Call) -> bool:
@@ -65,14 +90,17 @@ def _rewrite_owner(
 ) -> None:
     owner = work.model.get_submodule(path)
     rates: dict[str, float] = {}
+    meant = {(call.kind, call.name, call.code) for call in calls}
 
     def make(kind: str, name: str, node: fx.Node) -> nn.Module | None:
-        if (path, in_code(node)) not in {(call.owner, call.code) for call in calls}:
+        if (kind, name, in_code(node)) not in meant:
             return None
         if kind == "activation":
             return SELU()
         if kind == "residual":
             return ScaledSum()
+        if kind == "normalisation":
+            return nn.Identity()
         if kind == "dropout":
             p = node.kwargs.get("p", node.args[1] if len(node.args) > 1 else 0.5)
             if isinstance(p, int | float):
@@ -102,11 +130,13 @@ def _rewrite_owner(
             "activation": "SELU()",
             "dropout": f"AlphaDropout(p={rates.get(call.code, 0.0):g})",
             "residual": "ScaledSum()",
+            "normalisation": "Identity()",
         }
         why = {
             "activation": "SELU draws mean and variance to 0 and 1",
             "dropout": "dropping to 0 changes mean and variance",
             "residual": "a sum of two branches of variance 1 has variance 2, block after block",
+            "normalisation": "beside SELU it hides what the weights do",
         }
         work.change(
             path,

@@ -72,6 +72,8 @@ FUNCTIONS: Final[dict[Any, tuple[str, str]]] = {
     functional.batch_norm: ("normalisation", "batch_norm"),
     functional.layer_norm: ("normalisation", "layer_norm"),
     functional.group_norm: ("normalisation", "group_norm"),
+    functional.instance_norm: ("normalisation", "instance_norm"),
+    functional.rms_norm: ("normalisation", "rms_norm"),
     functional.normalize: ("normalisation", "normalize"),
     functional.scaled_dot_product_attention: ("attention", "scaled_dot_product_attention"),
     functional.multi_head_attention_forward: ("attention", "multi_head_attention_forward"),

@@ -66,12 +66,15 @@ class Call(NamedTuple):
         or ``gate``.
     code : str
         ``file:line``, empty if not known.
+    at_input : bool
+        Whether it takes the model's input as it is.
     """
 
     owner: str
     kind: str
     name: str
     code: str
+    at_input: bool = False
 
 
 def calls_to_replace(part: Region) -> Iterator[Call]:
@@ -79,7 +82,9 @@ def calls_to_replace(part: Region) -> Iterator[Call]:
     for node in part.graph.nodes if part.graph is not None else ():
         kind, name = kind_of(node)
         if kind:
-            yield Call(part.owner(node), kind, name, in_code(node))
+            before = node.all_input_nodes[:1]
+            at_input = not part.path and any(one.op == "placeholder" for one in before)
+            yield Call(part.owner(node), kind, name, in_code(node), at_input)
 
 
 def has_attention(graph: fx.Graph) -> bool:
@@ -170,6 +175,7 @@ def rewritten(
     if extra:
         return None, f"its class has methods besides forward ({', '.join(extra)})"
     made: dict[str, nn.Module] = {}
+    freed: set[str] = set()
     graphs = []
     for training in (True, False):
         view = copy.copy(owner)
@@ -178,7 +184,8 @@ def rewritten(
             graph = trace_alone(view)
         except Exception as error:  # noqa: BLE001 - any code of the module's author runs here
             return None, f"its forward cannot be traced ({why_not(error)})"
-        made = _replace(owner, graph, make)
+        made, numbers = _replace(owner, graph, make)
+        freed |= numbers
         graphs.append(graph)
     if len({graph.python_code("self").src for graph in graphs}) > 1:
         return None, "its forward does different things in training and in evaluation"
@@ -187,7 +194,7 @@ def rewritten(
     for name, module in made.items():
         root._modules[name] = module
     result = fx.GraphModule(root, graphs[0], class_name=type(owner).__name__)
-    lost = set(owner.state_dict()) - set(result.state_dict())
+    lost = set(owner.state_dict()) - set(result.state_dict()) - freed
     if lost:
         return None, f"its forward does not use {sorted(lost)[0]}, which the result would lose"
     result.train(owner.training)
@@ -196,8 +203,10 @@ def rewritten(
 
 def _replace(
     owner: nn.Module, graph: fx.Graph, make: Callable[[str, str, fx.Node], nn.Module | None]
-) -> dict[str, nn.Module]:
+) -> tuple[dict[str, nn.Module], set[str]]:
+    """Replace calls; return the new modules, and the parameters and buffers that went with them."""
     made: dict[str, nn.Module] = {}
+    freed: set[str] = set()
     for node in list(graph.nodes):
         kind, name = kind_of(node)
         module = make(kind, name, node) if kind else None
@@ -215,9 +224,14 @@ def _replace(
         with graph.inserting_before(node):
             call = graph.create_node("call_module", child, tuple(inputs))
         node.replace_all_uses_with(call)
+        numbers = [one for one in node.all_input_nodes if one.op == "get_attr"]
         graph.erase_node(node)
+        for one in numbers:
+            if not one.users:
+                freed.add(str(one.target))
+                graph.erase_node(one)
     graph.lint()
-    return made
+    return made, freed
 
 
 def _own_methods(kind: type[Any]) -> list[str]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from selfnorm.diagnosis._context import Context
+from selfnorm.diagnosis._fixes import init_fix
 from selfnorm.diagnosis._probe import Measured
 from selfnorm.diagnosis._records import Finding, LayerMoments, finding
+from selfnorm.diagnosis._rules_size import for_depth_fix, neutral_dropout_fix
 from selfnorm.diagnosis._rules_weights import looks_drawn
 
 __all__ = ["measured_findings"]
@@ -17,6 +21,7 @@ __all__ = ["measured_findings"]
 _FAINT: Final = 1e-2
 _LOUD: Final = 1e2
 _GRADIENT: Final = 100.0  # factor of squared gradients over the whole depth, either way
+_TAU: Final = 0.2  # of the logarithm of a sum of squares: 1.0716 a layer is SELU's own growth
 _SHARE: Final = 0.5  # of saturated outputs, or of dead units, that is worth a finding
 
 
@@ -34,7 +39,7 @@ def measured_findings(
         return
     yield from _variance(context, layers)
     yield from _shares(layers)
-    yield from _gradients(layers)
+    yield from _gradients(context, measured, layers)
     yield from _mismatch(layers)
 
 
@@ -90,11 +95,13 @@ def _shares(layers: Sequence[LayerMoments]) -> Iterator[Finding]:
             )
 
 
-def _gradients(layers: Sequence[LayerMoments]) -> Iterator[Finding]:
-    selus = [one for one in layers if one.kind == "selu" and one.gradient_gain is not None]
+def _gradients(
+    context: Context, measured: Measured, layers: Sequence[LayerMoments]
+) -> Iterator[Finding]:
+    selus = _longest_path(context, measured, layers)
     if len(selus) < 2:
         return
-    log = sum(math.log(max(one.gradient_gain or 0.0, 1e-300)) for one in selus)
+    log = sum(_log_gain(one) for one in selus)
     if abs(log) <= math.log(_GRADIENT):
         return
     known = [one.predicted_gradient_gain for one in selus]
@@ -104,11 +111,53 @@ def _gradients(layers: Sequence[LayerMoments]) -> Iterator[Finding]:
         selus[0].place,
         f"Squared gradients are multiplied by {math.exp(log):.3g} over {len(selus)} layers on "
         f"their way back (theory: {theirs:.3g}).",
-        f"selfnorm.nn.SELU.for_depth({len(selus) + 1}) for growth; less dropout for decay",
+        _gradient_fix(context, log),
         growth=math.exp(log),
         predicted=theirs,
         layers=len(selus),
     )
+
+
+def _longest_path(
+    context: Context, measured: Measured, layers: Sequence[LayerMoments]
+) -> list[LayerMoments]:
+    """Return the SELUs on the way that changes squared gradients most; branches are ways apart."""
+    ways: dict[int, tuple[float, list[LayerMoments]]] = {}
+    ancestors = context.graph.ancestors
+
+    def last(those: list[int]) -> tuple[float, list[LayerMoments]]:
+        """Return the way that changes most among those that lead to no other of them."""
+        passed = functools.reduce(operator.or_, (ancestors[k] for k in those), 0)
+        ends = [ways[k] for k in those if not (passed >> k) & 1]
+        return max(ends, key=lambda way: abs(way[0]), default=(0.0, []))
+
+    for site, one in zip(measured.sites.values(), layers, strict=True):
+        if one.kind == "selu" and one.gradient_gain is not None:
+            earlier = ancestors[site.op.index]
+            log, before = last([k for k in ways if (earlier >> k) & 1])
+            ways[site.op.index] = log + _log_gain(one), [*before, one]
+    return last(list(ways))[1]
+
+
+def _log_gain(one: LayerMoments) -> float:
+    return math.log(max(one.gradient_gain or 0.0, 1e-300))
+
+
+def _gradient_fix(context: Context, log: float) -> str:
+    """Return the line for gradients that grow or fade: weights first, then depth, then dropout."""
+    rows = [(op, facts) for op in context.selu_layers if (facts := context.weights(op)) is not None]
+    wrong = [
+        op
+        for op, facts in rows
+        if abs(math.log(max(facts.tau, 1e-30))) > _TAU and log * (facts.tau - 1.0) > 0
+    ]
+    if 2 * len(wrong) > len(rows):
+        if all(looks_drawn(facts) for _, facts in rows):
+            return init_fix(context, wrong)
+        return "selfnorm.nn.keep_row_norms(model, optimizer)"
+    if log > 0.0:
+        return for_depth_fix(context, max(context.free_depth))
+    return neutral_dropout_fix(context) or init_fix(context, [op for op, _ in rows])
 
 
 def _mismatch(layers: Sequence[LayerMoments]) -> Iterator[Finding]:

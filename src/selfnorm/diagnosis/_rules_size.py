@@ -11,11 +11,11 @@ from torch import nn
 
 from selfnorm import theory
 from selfnorm.diagnosis._context import Context, code_path, fixed_point_of, join_places
-from selfnorm.diagnosis._graph import Op
+from selfnorm.diagnosis._fixes import names_of, replace_fix
+from selfnorm.diagnosis._graph import PASSING, Op
 from selfnorm.diagnosis._records import Finding, finding
-from selfnorm.diagnosis._rules_order import replace_fix
 
-__all__ = ["depth", "input_moments", "optimizer", "width"]
+__all__ = ["depth", "for_depth_fix", "input_moments", "neutral_dropout_fix", "optimizer", "width"]
 
 # Squared gradients over the whole depth; 50 SELUs give 32, and train.
 _GRADIENT: Final = 100.0
@@ -43,25 +43,51 @@ def depth(context: Context) -> Iterator[Finding]:
         return
     last = context.selus[-1]
     if factor > 1.0:
-        var = float(theory.match_depth(count).var)
         words = f"{count} SELUs in a row multiply squared gradients by {factor:.3g}."
-        new = f"selfnorm.nn.SELU.for_depth({count})"
-        fix = f"{_everywhere(context, context.selus, new)}  # inputs times {math.sqrt(var):.3g}"
+        fix = for_depth_fix(context, count)
     else:
         words = f"{count} SELUs with alpha dropout multiply squared gradients by {factor:.3g}."
-        # The rate at which the growth by SELU and the decay by dropout cancel.
-        rate = float(theory.gradient_neutral_dropout())
-        ops = [op for op in context.graph.of("alpha_dropout") if op.facts.get("p")]
-        fix = _everywhere(context, ops, f"selfnorm.nn.AlphaDropout({rate:.3g})")
+        fix = neutral_dropout_fix(context)
     yield finding("too-deep", last.place, words, fix, depth=count, gradient_factor=factor)
 
 
-def _everywhere(context: Context, ops: list[Op], new: str) -> str:
-    if ops and all(op.by_module for op in ops):
-        modules = context.modules
-        kinds = {type(modules.get(op.place)).__name__ for op in ops}
-        if kinds <= {"SELU", "AlphaDropout"}:
+def for_depth_fix(context: Context, count: int) -> str:
+    """Return the line for gradients that grow over so many SELUs: a fixed point nearer to 0."""
+    var = float(theory.match_depth(count).var)
+    new = f"selfnorm.nn.SELU.for_depth({count})"
+    line = _everywhere(context, context.selus, new, "var", var)
+    return f"{line}  # inputs times {math.sqrt(var):.3g}"
+
+
+def neutral_dropout_fix(context: Context) -> str:
+    """Return the line for gradients that fade: the rate at which dropout cancels SELU's growth."""
+    drops = [op for op in context.graph.of("alpha_dropout") if op.facts.get("p")]
+    fused = [op for op in context.selus if op.facts.get("p")]
+    if not drops and not fused:
+        return ""
+    before = fused if not drops else context.last_activation(drops[0])
+    constants = [(op.facts["alpha"], op.facts["scale"]) for op in before if op.name == "selu"]
+    point = fixed_point_of(*constants[0]) if constants else None
+    mean, var = (round(x, 9) + 0.0 for x in point or (0.0, 1.0))
+    rate = theory.gradient_neutral_dropout(mean, var)
+    given = [f"{rate:.3g}", f"mean={mean:.6g}" * (mean != 0.0), f"var={var:.6g}" * (var != 1.0)]
+    new = f"selfnorm.nn.AlphaDropout({', '.join(filter(None, given))})"
+    return _everywhere(context, drops or fused, new, "dropout", rate)
+
+
+def _everywhere(context: Context, ops: list[Op], new: str, attribute: str, value: float) -> str:
+    """Return the line that puts a module in the place of others.
+
+    Of our layers that do several things at once it sets an attribute; for functions it is the
+    module alone, which has to be called instead.
+    """
+    if all(op.by_module for op in ops):
+        modules = [context.modules.get(op.place) for op in ops]
+        if {type(one).__name__ for one in modules} <= {"SELU", "AlphaDropout"}:
             return replace_fix(context, ops, new)
+        if all(isinstance(getattr(one, attribute, None), float) for one in modules):
+            names = names_of(context, ops)
+            return f"for name in {names}: model.get_submodule(name).{attribute} = {value:.3g}"
     return new
 
 
@@ -192,6 +218,9 @@ def _is_off(context: Context, op: Op) -> bool:
         return False
     rows = int((op.facts.get("in_shape") or (1,))[0])
     target = _target(context, op)
+    if _is_summand(context, op):
+        # As a time that is added to what it belongs to: its second moment is what the SELU gets.
+        mean, var = 0.0, var + mean**2
     mean, var = mean / math.sqrt(target), var / target
     # The mean of few rows strays: three standard errors, taking a row's values as dependent.
     strayed = 3.0 * math.sqrt(max(var, 1.0) / max(rows, 1)) if rows < 30 else 0.0
@@ -199,6 +228,14 @@ def _is_off(context: Context, op: Op) -> bool:
     if rows < 30:
         low, high = low / 2.0, high * 2.0
     return abs(mean) > _MEAN + strayed or not low <= var <= high
+
+
+def _is_summand(context: Context, op: Op) -> bool:
+    """Tell a layer whose result is added to another layer's before the next SELU."""
+    return any(
+        context.graph.ops[k].kind == "add" and len(set(context.graph.ops[k].inputs)) > 1
+        for k in context.graph.users[op.index]
+    )
 
 
 def _not_standardised(context: Context, op: Op, what: str, fix: str) -> Finding:
@@ -229,10 +266,23 @@ def _is_first(context: Context, op: Op) -> bool:
 
 
 def _is_behind_foreign(context: Context, op: Op) -> bool:
-    """Tell a network's first SELU layer behind another activation, a recurrent part or a pool."""
+    """Tell a first SELU layer behind another activation, a recurrent part or a pool.
+
+    In a network with attention that is the first one behind the last normalisation.
+    """
     earlier = context.graph.ancestors[op.index]
-    if any(one.index != op.index and (earlier >> one.index) & 1 for one in context.selu_layers):
+    if any(
+        one.index != op.index
+        and (earlier >> one.index) & 1
+        and not (context.attends and context.free_depth[op.index] == 0)
+        for one in context.selu_layers
+    ):
         return False
+    before_norm = context.graph.before(op, PASSING - {"norm"})
+    if any(
+        one is not None and one.kind == "norm" and "pool" in passed for one, passed in before_norm
+    ):
+        return True
     return any(
         before is not None
         and "norm" not in passed

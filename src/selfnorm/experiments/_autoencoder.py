@@ -8,13 +8,11 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from selfnorm import theory
 from selfnorm.errors import DomainError
 from selfnorm.experiments._autoencoder_report import render, table_of
-from selfnorm.experiments._data import load_data
 from selfnorm.experiments._options import (
     check_choice,
     check_choices,
@@ -23,9 +21,10 @@ from selfnorm.experiments._options import (
     check_positives,
 )
 from selfnorm.experiments._progress import ProgressCallback
-from selfnorm.experiments._records import ExperimentResult, digest_of
+from selfnorm.experiments._records import ExperimentResult
 from selfnorm.experiments._stacks import Recipe, foreseen, hidden_block, linear, predicted_layer
 from selfnorm.experiments._uses import Cell, Trial, measure, run_cells
+from selfnorm.experiments._uses_data import ImageRows, load_images
 
 __all__ = ["AUTOENCODER_ARMS", "autoencoder"]
 
@@ -143,34 +142,16 @@ def autoencoder(
             "depths must be even, half of them in the encoder and half in the decoder, however: "
             f"depths holds {odd[0]}"
         )
-    rows = load_data(data, data_dir=data_dir)
-    if train_size is None and data == "mnist":
-        train_size = min(_MNIST_ROWS, len(rows.X_train))
-    if train_size is not None:
-        rows = rows.take(train_size)
-    inner = rows.with_validation()
-    if not len(inner.X_test) or options["batch_size"] > len(inner.X_train):
-        raise DomainError(
-            "train_size must leave validation rows and at least one batch, however: "
-            f"train_size={train_size} leaves {len(inner.X_test)} validation and "
-            f"{len(inner.X_train)} training rows, batch_size={batch_size}"
-        )
-    parts = _parts(inner.X_train, inner.X_test, rows.X_test)
-    options |= {
-        "train_size": len(inner.X_train),
-        "validation_size": len(inner.X_test),
-        "test_size": len(rows.X_test),
-        "features": rows.X_train.shape[1],
-        "data_source": rows.source,
-        "data_digest": digest_of(rows),
-        "pca_error": _pca_error(parts, options["code"]),
-    }
+    rows = load_images(
+        data, data_dir, train_size, mnist_rows=_MNIST_ROWS, batch_size=options["batch_size"]
+    )
+    options |= rows.about | {"pca_error": _pca_error(rows, options["code"])}
     cells = [
         Cell(
             name=f"{arm}, depth {depth}",
             about={"arm": arm, "depth": depth},
             order=("autoencoder", depth),
-            trial=_trial(arm, depth, parts, options),
+            trial=_trial(arm, depth, rows, options),
         )
         for depth in options["depths"]
         for arm in options["arms"]
@@ -189,10 +170,8 @@ def autoencoder(
     )
 
 
-def _trial(arm: str, depth: int, parts: Mapping[str, Tensor], options: Mapping[str, Any]) -> Trial:
-    features, size = options["features"], options["batch_size"]
-    train = parts["train"]
-    shown = train[:_PROBE_ROWS]
+def _trial(arm: str, depth: int, rows: ImageRows, options: Mapping[str, Any]) -> Trial:
+    features, shown = options["features"], rows.train[0][:_PROBE_ROWS]
 
     def build(generator: torch.Generator) -> nn.Module:
         if arm not in _RECIPES:
@@ -219,9 +198,7 @@ def _trial(arm: str, depth: int, parts: Mapping[str, Tensor], options: Mapping[s
         )
 
     def batches(generator: torch.Generator) -> Iterator[Tensor]:
-        order = torch.randperm(len(train), generator=generator)
-        for start in range(0, len(train) - size + 1, size):
-            yield train[order[start : start + size]]
+        return (X for X, _ in rows.batches(options["batch_size"], generator))
 
     def probe(model: nn.Module) -> list[dict[str, float]]:
         return measure(model, _layers(model), lambda net: net(shown))
@@ -234,8 +211,8 @@ def _trial(arm: str, depth: int, parts: Mapping[str, Tensor], options: Mapping[s
         build=build,
         batches=batches,
         loss=lambda model, batch: nn.functional.mse_loss(model(batch), batch),
-        validate=lambda model: _error(model, parts["validation"]),
-        test=lambda model: {"error": _error(model, parts["test"])},
+        validate=lambda model: _error(model, rows.validation[0]),
+        test=lambda model: {"error": _error(model, rows.test[0])},
         probe=probe,
         predict=predict,
     )
@@ -290,25 +267,9 @@ def _error(model: nn.Module, rows: Tensor) -> float:
     return float((model(rows) - rows).double().square().sum() / rows.double().square().sum())
 
 
-def _parts(
-    train: NDArray[np.float32], validation: NDArray[np.float32], test: NDArray[np.float32]
-) -> dict[str, Tensor]:
-    """Centre each pixel and divide all by one deviation, both of the training rows.
-
-    A deviation of each pixel's own would let the few that are almost always black rule the error.
-    """
-    mean = train.mean(axis=0, dtype=np.float64)
-    deviation = float(np.sqrt(np.square(train - mean).mean()))
-    named = {"train": train, "validation": validation, "test": test}
-    return {
-        name: torch.from_numpy(((rows - mean) / deviation).astype(np.float32))
-        for name, rows in named.items()
-    }
-
-
-def _pca_error(parts: Mapping[str, Tensor], components: int) -> float:
+def _pca_error(rows: ImageRows, components: int) -> float:
     """Return the error of the best linear autoencoder, fitted on the training rows."""
-    train, test = (parts[name].numpy().astype(np.float64) for name in ("train", "test"))
+    train, test = (X.numpy().astype(np.float64) for X, _ in (rows.train, rows.test))
     _, _, directions = np.linalg.svd(train, full_matrices=False)
     basis = directions[:components]
     return float(np.square(test - test @ basis.T @ basis).sum() / np.square(test).sum())

@@ -11,7 +11,6 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from selfnorm.errors import DomainError
 from selfnorm.experiments._claims_report import render, table_of
 from selfnorm.experiments._claims_variants import (
     CLAIMS,
@@ -20,7 +19,8 @@ from selfnorm.experiments._claims_variants import (
     build_variant,
     predicted_var,
 )
-from selfnorm.experiments._data import DATA_SETS, Dataset, load_data
+from selfnorm.experiments._data import DATA_SETS, Dataset
+from selfnorm.experiments._divided import load_divided
 from selfnorm.experiments._options import (
     check_choice,
     check_choices,
@@ -31,7 +31,7 @@ from selfnorm.experiments._parts import Part, run_parts
 from selfnorm.experiments._probe import PROBE_ROWS, measure_layers
 from selfnorm.experiments._progress import ProgressCallback, Watch
 from selfnorm.experiments._random import generator_for
-from selfnorm.experiments._records import ExperimentResult, digest_of
+from selfnorm.experiments._records import ExperimentResult
 from selfnorm.experiments._selection import Parts, Protocol, parts_of, train_selected
 from selfnorm.experiments._training import MOMENTUM
 
@@ -129,10 +129,6 @@ def claims(
     """
     chosen = check_choices("names", names, CLAIM_NAMES)
     check_choice("data", data, DATA_SETS)
-    rows = load_data(data, data_dir=data_dir)
-    if train_size is not None:
-        rows = rows.take(train_size)
-    inner = rows.with_validation()
     options: dict[str, Any] = {
         "data": data,
         "names": chosen,
@@ -144,23 +140,9 @@ def claims(
         "momentum": MOMENTUM,
         "seed": check_integer("seed", seed, minimum=0),
         "seeds": check_integer("seeds", seeds),
-        "train_size": len(inner.X_train),
-        "validation_size": len(inner.X_test),
-        "test_size": len(rows.X_test),
-        "data_source": rows.source,
-        "data_digest": digest_of(rows),
-        "chance": rows.chance,
     }
-    if not len(inner.X_test):
-        raise DomainError(
-            "train_size must leave validation rows, at least five rows of one class, however: "
-            f"train_size={train_size}"
-        )
-    if options["batch_size"] > len(inner.X_train):
-        raise DomainError(
-            f"batch_size must be at most {len(inner.X_train)}, the training rows without those "
-            f"for validation, however: batch_size={batch_size}"
-        )
+    rows, _, about = load_divided(data, data_dir, train_size, options["batch_size"])
+    options |= about | {"chance": rows.chance}
     variants = [one for one in VARIANTS if one.claim in chosen]
     parts = []
     for variant in variants:

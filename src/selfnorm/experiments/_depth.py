@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from selfnorm.errors import DomainError
-from selfnorm.experiments._data import DATA_SETS, Dataset, load_data
+from selfnorm.experiments._data import DATA_SETS, Dataset
 from selfnorm.experiments._depth_report import render, table_of
+from selfnorm.experiments._divided import load_divided
 from selfnorm.experiments._options import (
     check_choice,
     check_choices,
@@ -25,7 +25,7 @@ from selfnorm.experiments._parts import Part, run_parts
 from selfnorm.experiments._probe import measure_layers
 from selfnorm.experiments._progress import ProgressCallback, Watch
 from selfnorm.experiments._random import generator_for
-from selfnorm.experiments._records import ExperimentResult, digest_of
+from selfnorm.experiments._records import ExperimentResult
 from selfnorm.experiments._rival_nets import Shape, build_rival, input_var, net_named
 from selfnorm.experiments._selection import Protocol, parts_of, train_selected
 from selfnorm.experiments._training import MOMENTUM
@@ -132,10 +132,6 @@ def depth(
     ['selu, 5 layers', 'relu, 5 layers']
     """
     check_choice("data", data, DATA_SETS)
-    rows = load_data(data, data_dir=data_dir)
-    if train_size is not None:
-        rows = rows.take(train_size)
-    inner = rows.with_validation()
     options: dict[str, Any] = {
         "data": data,
         "depths": check_integers("depths", depths),
@@ -148,23 +144,9 @@ def depth(
         "schedule": "cosine",
         "seed": check_integer("seed", seed, minimum=0),
         "seeds": check_integer("seeds", seeds),
-        "train_size": len(inner.X_train),
-        "validation_size": len(inner.X_test),
-        "test_size": len(rows.X_test),
-        "data_source": rows.source,
-        "data_digest": digest_of(rows),
-        "chance": rows.chance,
     }
-    if not len(inner.X_test):
-        raise DomainError(
-            "train_size must leave validation rows, at least five rows of one class, however: "
-            f"train_size={train_size}"
-        )
-    if options["batch_size"] > len(inner.X_train):
-        raise DomainError(
-            f"batch_size must be at most {len(inner.X_train)}, the training rows without those "
-            f"for validation, however: batch_size={batch_size}"
-        )
+    rows, _, about = load_divided(data, data_dir, train_size, options["batch_size"])
+    options |= about | {"chance": rows.chance}
     protocol = Protocol(
         epochs=options["epochs"],
         batch_size=options["batch_size"],

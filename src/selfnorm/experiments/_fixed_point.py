@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any, Final
 
 from selfnorm import theory
-from selfnorm.errors import DomainError
-from selfnorm.experiments._data import DATA_SETS, Dataset, load_data
+from selfnorm.experiments._data import DATA_SETS, Dataset
+from selfnorm.experiments._divided import load_divided
 from selfnorm.experiments._fixed_point_report import render, table_of
 from selfnorm.experiments._nets import NetPlan, build_net
 from selfnorm.experiments._options import (
@@ -23,7 +23,7 @@ from selfnorm.experiments._options import (
 from selfnorm.experiments._parts import Part, run_parts
 from selfnorm.experiments._progress import ProgressCallback, Watch
 from selfnorm.experiments._random import generator_for
-from selfnorm.experiments._records import ExperimentResult, digest_of
+from selfnorm.experiments._records import ExperimentResult
 from selfnorm.experiments._together import train_together
 from selfnorm.experiments._training import MOMENTUM, accuracy_of, as_rows
 
@@ -156,28 +156,8 @@ def fixed_point(
         "momentum": MOMENTUM,
         "schedule": "cosine",
     }
-    rows = load_data(data, data_dir=data_dir)
-    if train_size is not None:
-        rows = rows.take(train_size)
-    inner = rows.with_validation()
-    if not len(inner.X_test):
-        raise DomainError(
-            "train_size must leave validation rows, at least five rows of one class, however: "
-            f"train_size={train_size}"
-        )
-    if options["batch_size"] > len(inner.X_train):
-        raise DomainError(
-            f"batch_size must be at most {len(inner.X_train)}, the training rows without those "
-            f"for validation, however: batch_size={batch_size}"
-        )
-    options |= {
-        "train_size": len(inner.X_train),
-        "validation_size": len(inner.X_test),
-        "test_size": len(rows.X_test),
-        "data_source": rows.source,
-        "data_digest": digest_of(rows),
-        "chance": rows.chance,
-    }
+    rows, _, about = load_divided(data, data_dir, train_size, options["batch_size"])
+    options |= about | {"chance": rows.chance}
     cells = list(_cells(options))
     steps = options["epochs"] * -(-options["train_size"] // options["batch_size"])
     return run_parts(

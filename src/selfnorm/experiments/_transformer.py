@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -10,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from selfnorm.errors import DomainError
-from selfnorm.experiments._data import load_data
 from selfnorm.experiments._options import (
     check_choice,
     check_choices,
@@ -19,7 +19,7 @@ from selfnorm.experiments._options import (
     check_positives,
 )
 from selfnorm.experiments._progress import ProgressCallback
-from selfnorm.experiments._records import ExperimentResult, digest_of
+from selfnorm.experiments._records import ExperimentResult
 from selfnorm.experiments._transformer_nets import (
     TRANSFORMER_ARMS,
     build_transformer,
@@ -28,6 +28,7 @@ from selfnorm.experiments._transformer_nets import (
 )
 from selfnorm.experiments._transformer_report import render, table_of
 from selfnorm.experiments._uses import Cell, Trial, run_cells
+from selfnorm.experiments._uses_data import ImageRows, load_images
 
 __all__ = ["transformer"]
 
@@ -37,8 +38,6 @@ _MNIST_ROWS: Final = 3000
 _PROBE_ROWS: Final = 300
 # SELU behind a normalisation is there to tell what the activation alone changes.
 _DEFAULT_ARMS: Final = tuple(arm for arm in TRANSFORMER_ARMS if arm != "selu-ln")
-
-Rows = tuple[Tensor, Tensor]
 
 
 def transformer(
@@ -146,47 +145,19 @@ def transformer(
         raise DomainError(
             f"width must be a multiple of 4, the heads of the attention, however: width={width}"
         )
-    rows = load_data(data, data_dir=data_dir)
-    if train_size is None and data == "mnist":
-        train_size = min(_MNIST_ROWS, len(rows.X_train))
-    if train_size is not None:
-        rows = rows.take(train_size)
-    inner = rows.with_validation()
-    if not len(inner.X_test) or options["batch_size"] > len(inner.X_train):
-        raise DomainError(
-            "train_size must leave validation rows and at least one batch, however: "
-            f"train_size={train_size} leaves {len(inner.X_test)} validation and "
-            f"{len(inner.X_train)} training rows, batch_size={batch_size}"
-        )
-    side = round(rows.X_train.shape[1] ** 0.5)
-    options |= {
-        "train_size": len(inner.X_train),
-        "validation_size": len(inner.X_test),
-        "test_size": len(rows.X_test),
-        "tokens": side,
-        "chance": 1.0 - rows.chance,
-        "data_source": rows.source,
-        "data_digest": digest_of(rows),
-    }
-    mean = inner.X_train.mean(axis=0, dtype="float64")
-    deviation = ((inner.X_train - mean) ** 2).mean() ** 0.5
-    train, validation, test = (
-        (
-            torch.from_numpy((X - mean) / deviation).float().reshape(-1, side, side),
-            torch.from_numpy(y),
-        )
-        for X, y in (
-            (inner.X_train, inner.y_train),
-            (inner.X_test, inner.y_test),
-            (rows.X_test, rows.y_test),
-        )
+    rows = load_images(
+        data, data_dir, train_size, mnist_rows=_MNIST_ROWS, batch_size=options["batch_size"]
     )
+    options |= rows.about | {
+        "tokens": math.isqrt(rows.about["features"]),
+        "chance": 1.0 - rows.chance,
+    }
     cells = [
         Cell(
             name=f"{arm}, depth {depth}",
             about={"arm": arm, "depth": depth},
             order=("transformer", depth),
-            trial=_trial(arm, depth, (train, validation, test), options),
+            trial=_trial(arm, depth, rows, options),
         )
         for depth in options["depths"]
         for arm in options["arms"]
@@ -205,11 +176,11 @@ def transformer(
     )
 
 
-def _trial(
-    arm: str, depth: int, parts: tuple[Rows, Rows, Rows], options: Mapping[str, Any]
-) -> Trial:
-    (X, y), (X_validation, y_validation), (X_test, y_test) = parts
-    size, seen = options["batch_size"], X_validation[:_PROBE_ROWS]
+def _trial(arm: str, depth: int, rows: ImageRows, options: Mapping[str, Any]) -> Trial:
+    form = (-1, options["tokens"], options["tokens"])  # images as rows of tokens
+    X_validation, y_validation = rows.validation[0].reshape(form), rows.validation[1]
+    X_test, y_test = rows.test[0].reshape(form), rows.test[1]
+    seen = X_validation[:_PROBE_ROWS]
 
     def build(generator: torch.Generator) -> nn.Module:
         return build_transformer(
@@ -222,11 +193,8 @@ def _trial(
             generator=generator,
         )
 
-    def batches(generator: torch.Generator) -> Iterator[Rows]:
-        order = torch.randperm(len(X), generator=generator)
-        for start in range(0, len(X) - size + 1, size):
-            rows = order[start : start + size]
-            yield X[rows], y[rows]
+    def batches(generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        return ((X.reshape(form), y) for X, y in rows.batches(options["batch_size"], generator))
 
     return Trial(
         build=build,

@@ -174,8 +174,8 @@ class ConvSELU2d(_ConvSELU):
     element, in place, and keeps nothing for the backward pass, and fits maps of any size: the
     others copy each map and keep the copy, with which a training step takes 1.7 times as long
     (measured, 8 layers, one CPU thread). "replicate" keeps the gradients too with 3 x 3 windows,
-    but makes neighbours at the border alike, and trains at smaller rates only: on 8 x 8 digits at
-    the rate 0.03 two networks of eight stay at chance with it, none with "rescaled".
+    but makes neighbours at the border alike, and trains at smaller rates only (docs,
+    "Convolutional and residual networks").
 
     Strided layers keep the moments as others do, and are the simplest way to a smaller map.
     There is no transposed layer: a nearest-neighbour upsampling (:class:`torch.nn.Upsample`)

@@ -23,6 +23,8 @@ from selfnorm.nn._weight_standardized import WSConv1d, WSConv2d, WSConv3d
 
 __all__ = ["PaddedConv"]
 
+_tracing: Final = torch.jit.is_tracing  # type: ignore[attr-defined]
+
 _PLAIN: Final = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _STANDARDIZED: Final = (WSConv1d, WSConv2d, WSConv3d)
 
@@ -151,7 +153,11 @@ class PaddedConv(nn.Module):
                 line = torch.tensor(factors, dtype=y.dtype, device=y.device)
                 scale = scale[..., None] * line
         # Tensors of a tracer or of a transform die with it.
-        traced = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+        traced = (
+            torch.compiler.is_compiling()
+            or _tracing()  # type: ignore[no-untyped-call]
+            or torch._C._are_functorch_transforms_active()
+        )
         if type(scale) is Tensor and not traced:
             self._scale = key, scale
         return scale

@@ -214,10 +214,10 @@ class Bins:
 
     def _raw(self, X: Array) -> NDArray[np.float32]:
         state = self._fitted()
-        if X.shape[1] <= max(state["column"], default=-1):
+        most = int(state["column"].max(initial=-1))
+        if X.shape[1] <= most:
             raise DataError(
-                f"X must have the columns of fit, at least {max(state['column']) + 1}, however: "
-                f"X.shape={X.shape}"
+                f"X must have the columns of fit, at least {most + 1}, however: X.shape={X.shape}"
             )
         t: NDArray[np.float32] = X[:, state["column"]].astype(np.float32)
         t -= state["start"]

@@ -64,6 +64,8 @@ class Column:
         or half of it where the numbers are of more than 20 kinds.
     counts : bool
         Whether the numbers are those of the rows: each is the one before plus 1.
+    padded : bool
+        Whether the texts are digits, some of which begin with 0 as codes do (01067).
     """
 
     name: str
@@ -75,6 +77,7 @@ class Column:
     wide: bool = False
     markers: tuple[str, ...] = ()
     counts: bool = False
+    padded: bool = False
 
     @property
     def usable(self) -> bool:
@@ -109,6 +112,7 @@ class _Watcher:
         self.markers: set[str] = set()
         self.low, self.high = math.inf, -math.inf
         self.counts = True
+        self.padded = False
 
     def see(self, values: pa.Array, start: int) -> None:
         self.missing += values.null_count
@@ -156,6 +160,7 @@ class _Watcher:
             self._see_numbers(numbers, rest, start)
 
     def _see_numbers(self, numbers: NDArray[np.float64], values: pa.Array, start: int) -> None:
+        self.padded = self.padded or _has_padded(values)
         infinite = np.isinf(numbers)
         if infinite.any():
             place = int(np.argmax(infinite))
@@ -190,7 +195,13 @@ class _Watcher:
             return Column(self.name, "empty", self.missing)
         kinds = math.inf if self.levels is None else len(self.levels) - len(self.markers)
         share = _MARKED_SHARE if kinds <= _FEW_KINDS else _MARKED_SHARE_OF_MANY
-        numbers = self.numbers and self.marked <= share * self.present
+        count = self.present + 1 if self.levels is None else len(self.levels)
+        new = self.levels is None or (
+            self.present >= _IDENTIFIER_ROWS and count > _IDENTIFIER_SHARE * self.present
+        )
+        # 01067 is a postal code; but too many for levels, or nearly all new, are numbers after all.
+        codes = self.padded and not new
+        numbers = self.numbers and self.marked <= share * self.present and not codes
         if numbers or self.dates:
             if self.low == self.high and not self.missing + self.marked:
                 return Column(self.name, "constant", 0, low=self.low, high=self.high)
@@ -205,13 +216,11 @@ class _Watcher:
                 markers=tuple(sorted(self.markers)) if numbers else (),
                 counts=numbers and self.counts and self.present >= _IDENTIFIER_ROWS,
             )
-        count = self.present + 1 if self.levels is None else len(self.levels)
-        if self.levels is None or (
-            self.present >= _IDENTIFIER_ROWS and count > _IDENTIFIER_SHARE * self.present
-        ):
+        if self.levels is None or new:
             return Column(self.name, "identifier", self.missing)
         kind: Kind = "constant" if count == 1 and not self.missing else "text"
-        return Column(self.name, kind, self.missing, levels=tuple(sorted(self.levels)))
+        levels = tuple(sorted(self.levels))
+        return Column(self.name, kind, self.missing, levels=levels, padded=self.padded)
 
 
 def survey(table: TableFile, *, keep: str | None = None) -> tuple[Survey, pa.Array | None]:
@@ -253,6 +262,23 @@ def survey(table: TableFile, *, keep: str | None = None) -> tuple[Survey, pa.Arr
         )
     known = Survey(rows, {name: one.column() for name, one in watchers.items()})
     return known, pa.concat_arrays(kept) if kept else None
+
+
+def _has_padded(values: pa.Array) -> bool:
+    """Tell whether a text is digits with a needless 0 before them."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    if not pa.types.is_string(values.type):
+        return False
+    # Cheap ones first: most numbers begin otherwise, or are decimals.
+    found = values.filter(compute.starts_with(values, "0"))
+    for mark in (".", ","):
+        found = found.filter(compute.invert(compute.starts_with(found, "0" + mark)))
+    found = found.filter(compute.greater(compute.binary_length(found), 1))
+    return bool(len(found)) and bool(
+        compute.any(compute.match_substring_regex(found, "^0[0-9]+$")).as_py()
+    )
 
 
 def day_text(days: float) -> str:

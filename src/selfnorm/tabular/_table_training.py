@@ -150,7 +150,7 @@ def train_table(
     rates = None
     if time_limit is not None:
         tell("measuring what a step of the training takes")
-        rates = rates_of(estimator, training, targets, generator)
+        rates = rates_of(budget, estimator, training, targets, generator)
         training, targets, changes = within(
             budget,
             rates,
@@ -241,6 +241,8 @@ def _notes(seen: Survey, target: str, ignore: Sequence[str], goal: Target) -> li
                 f"Column {one.name!r} numbers the rows and is used all the same; if it says "
                 f"nothing about a new row, --ignore it."
             )
+        if one.padded:
+            notes.append(f"Column {one.name!r} has digits after a 0, as codes have: a category.")
         if one.kind == "empty":
             notes.append(f"Column {one.name!r} is empty and is left out.")
         elif one.kind == "identifier":

@@ -27,6 +27,7 @@ _REPORT_SHARE: Final = 0.1
 # the rates do not know (large arrays are slower than small ones).
 _MEASURING_SHARE: Final = 0.15
 _TRAINING_SHARE: Final = 0.85
+_PLENTY: Final = 0.5  # of what training can have: it will fit into it
 _PROBE_ROWS: Final = 8192
 _PROBE_EPOCHS: Final = 3
 # A schedule of fewer epochs has no time to fall; then fewer rows are the better saving.
@@ -98,12 +99,17 @@ class Rates:
 
 
 def rates_of(
-    estimator: Any, frame: pd.DataFrame, y: NDArray[Any], generator: np.random.Generator
+    budget: Budget,
+    estimator: Any,
+    frame: pd.DataFrame,
+    y: NDArray[Any],
+    generator: np.random.Generator,
 ) -> Rates:
     """Train the network that the whole table gets on at most 8,192 of its rows, and predict them.
 
     Two trainings, one an epoch long and one longer, tell what a step costs and what a row; one on
-    few rows, what is spent besides.
+    few rows, what is spent besides. Where an epoch alone, all of it counted as steps, shows that
+    there is time in plenty, this upper bound of a step is enough.
     """
     rule = _rule(estimator, frame, y)
     sample = np.arange(len(frame))
@@ -122,13 +128,15 @@ def rates_of(
     _seconds(probe.set_params(max_iter=1), part.iloc[few], wanted[few])
     fixed = _seconds(probe, part.iloc[few], wanted[few])
     once = _seconds(probe, part, wanted)
-    more = _seconds(probe.set_params(max_iter=1 + _PROBE_EPOCHS), part, wanted)
+    steps = math.ceil(len(sample) / rule.batch_size)
+    a_step, a_row = max(once / steps, 1e-9), 0.0
+    if a_step * rule.steps(len(frame)) > _PLENTY * (budget.left - budget.measuring):
+        more = _seconds(probe.set_params(max_iter=1 + _PROBE_EPOCHS), part, wanted)
+        a_step = max((more - once) / (_PROBE_EPOCHS * steps), 1e-9)
+        a_row = max(once - steps * a_step - fixed, 0.0) / len(sample)
     start = time.perf_counter()
     probe.predict(part)
     predicted = time.perf_counter() - start
-    steps = math.ceil(len(sample) / rule.batch_size)
-    a_step = max((more - once) / (_PROBE_EPOCHS * steps), 1e-9)
-    a_row = max(once - steps * a_step - fixed, 0.0) / len(sample)
     return Rates(fixed, a_row, a_step, predicted / len(sample))
 
 
