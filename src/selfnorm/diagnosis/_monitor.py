@@ -143,8 +143,10 @@ class Monitor:
         self._seen: dict[str, _Seen] = {}
         self._last = ""
         self._call: tuple[str, Tensor] | None = None
-        # Whoever compiles a part would compile it anew under a mode.
-        self._calls = not any(map(_is_compiled, self._model.modules()))
+        # Whoever compiles a part would compile it anew under a mode; what torch.nn and this library
+        # have of modules calls no activation beside its own.
+        modules = list(self._model.modules())
+        self._calls = not any(map(_is_compiled, modules)) and not all(map(_is_known, modules))
         self._optimizer: Any = None
         if optimizer is not None:
             self._optimizer = optimizer.register_step_pre_hook(self._before_step)
@@ -361,6 +363,10 @@ def _name(seen: _Seen | None) -> str:
 
 def _is_compiled(module: nn.Module) -> bool:
     return hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
+
+
+def _is_known(module: nn.Module) -> bool:
+    return type(module).__module__.startswith(("torch.nn.modules.", "selfnorm.nn."))
 
 
 def _numbers(values: list[Tensor]) -> list[float]:

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from selfnorm.diagnosis._classify import classify
+from selfnorm.diagnosis._classify import base_name, classify
 
 __all__ = ["CallWatcher", "Called"]
 
@@ -69,7 +69,8 @@ class CallWatcher(TorchFunctionMode):
     ) -> Any:
         """Run a function, and tell of it if it is an activation."""
         result = func(*args, **(kwargs or {}))
-        if isinstance(result, Tensor):
+        # The name first: a forward calls many functions that are none.
+        if base_name(func) in _NAMES and isinstance(result, Tensor):
             call = classify(func, args, kwargs or {}, _is_tensor)
             if call is not None and call.kind == "activation" and call.name in _NAMES:
                 given = [(word, call.facts[word]) for word in _NAMES[call.name]]
