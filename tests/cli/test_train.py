@@ -143,7 +143,7 @@ GOOD = [f"{k},{k * 7 % 11},{'ab'[k % 2]}" for k in range(40)]
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "No such file"),
+        (None, "is not there; check the path"),
         (b"", "is empty"),
         (rows_of(), "header alone"),
         (rows_of(*GOOD, "1,2,3,4"), "line 42 of .* has 4"),

@@ -8,18 +8,8 @@ from torch.nn.utils import prune
 
 import selfnorm as sn
 
-from .nets import (
-    HEALTHY,
-    SICK,
-    BackboneHead,
-    LstmHead,
-    images,
-    lecun,
-    lightning_module,
-    mlp,
-    steps,
-    trained,
-)
+from .nets import HEALTHY, SICK
+from .parts import BackboneHead, LstmHead, images, lecun, lightning_module, mlp, steps, trained
 from .strangers import STRANGERS
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +15,8 @@ import selfnorm as sn
 from selfnorm.diagnosis import convert
 from selfnorm.diagnosis._exchange import equivalent_rate
 from selfnorm.errors import DataError, DomainError
+
+from .residual import Residual
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -34,42 +35,6 @@ def stir(model: nn.Module, seed: int = 5) -> nn.Module:
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
             module.running_mean.sub_(0.6)
     return model.eval()
-
-
-class Block(nn.Module):
-    """A residual block of the usual kind: functional ReLU, sum in place."""
-
-    def __init__(self, into: int, out: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(into, out, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(out)
-        self.conv2 = nn.Conv2d(out, out, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(out)
-        self.shortcut = nn.Sequential()
-        if into != out:
-            self.shortcut = nn.Sequential(nn.Conv2d(into, out, 1), nn.BatchNorm2d(out))
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
-        y += self.shortcut(x)
-        return F.relu(y)
-
-
-class Residual(nn.Module):
-    def __init__(self, blocks: int = 2, width: int = 6) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
-        first = [Block(4, width)]
-        self.blocks = nn.Sequential(*first, *(Block(width, width) for _ in range(blocks - 1)))
-        self.drop = nn.Dropout(0.3)
-        self.head = nn.Linear(width, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.blocks(self.stem(x)).mean((2, 3))
-        x = self.drop(x) if self.training else x
-        out: Tensor = self.head(x)
-        return out
 
 
 LAYERS = {
@@ -233,24 +198,6 @@ def test_rates_and_kinds_of_dropout() -> None:
     assert (asked[2].p, asked[6].p) == (0.07, 0.07)  # type: ignore[index]
 
 
-def test_calls_in_a_forward_are_rewritten() -> None:
-    model = Residual(8, 60)
-    result = convert(model, weights="new", generator=seeded(10))
-    kinds = [c.kind for c in result.changes]
-    assert kinds.count("residual") == 8
-    assert kinds.count("activation") == 17
-    assert set(model.state_dict()) >= {k for k in result.model.state_dict() if "bias" not in k}
-    assert result.refused == ()
-    x = torch.randn(50, 3, 10, 9, generator=seeded(11))
-    with torch.no_grad():
-        y = result.model.blocks(result.model.stem(x))  # type: ignore[operator]
-        plain = model.train().blocks(model.stem(x))
-    assert 0.7 < float(y.var()) < 1.5
-    assert float(plain.var()) > 2.5  # sums of branches that batch norm brings to variance 1
-    again = copy.deepcopy(result.model)
-    torch.testing.assert_close(again.eval()(x), result.model.eval()(x), rtol=0, atol=0)
-
-
 def test_frozen_parts_are_left() -> None:
     backbone = nn.Sequential(nn.Linear(9, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 12))
     head = nn.Sequential(nn.Linear(12, 20), nn.ReLU(), nn.Linear(20, 2))
@@ -266,95 +213,6 @@ def test_frozen_parts_are_left() -> None:
     assert sum(c.kind == "weights" for c in wholly.changes) == 4
 
 
-class Scaled(nn.Module):
-    """Eight residual sums that their author has scaled."""
-
-    def __init__(self, join: Any) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(48, 48) for _ in range(8))
-        self.gain = nn.Parameter(torch.tensor(0.3))
-        self.join = join
-
-    def forward(self, x: Tensor) -> Tensor:
-        for layer in self.layers:
-            x = self.join(x, F.selu(layer(x)), self.gain)
-        return x
-
-
-@pytest.mark.parametrize(
-    "join",
-    [
-        lambda x, y, gain: (x + y) * 0.5**0.5,
-        lambda x, y, gain: (x + y) / 2**0.5,
-        lambda x, y, gain: (x + y).mul_(0.5**0.5),
-        lambda x, y, gain: 0.6 * x + 0.8 * y,
-        lambda x, y, gain: x + 0.1 * y,
-        lambda x, y, gain: x + gain * y,
-        lambda x, y, gain: torch.add(x, y, alpha=0.25),
-        lambda x, y, gain: x.add(y, alpha=0.25),
-    ],
-)
-def test_sums_that_are_scaled_already_are_left(join: Any) -> None:
-    result = convert(Scaled(join), weights="keep")
-    assert [c for c in result.changes if c.kind == "residual"] == []
-    plain = convert(Scaled(lambda x, y, gain: x + y), weights="keep")
-    assert sum(c.kind == "residual" for c in plain.changes) == 8
-
-
-def test_without_rewriting_the_line_is_named() -> None:
-    result = convert(nn.Sequential(Block(3, 3)), weights="new", rewrite=False)
-    left = {(one.place.split(":")[0], one.what) for one in result.refused}
-    assert left == {("test_convert.py", "relu in 0"), ("test_convert.py", "sum in 0")}
-    lines = [int(one.place.split(":")[1]) for one in result.refused]
-    source = Path(__file__).read_text(encoding="utf-8").splitlines()
-    assert all("relu" in source[n - 1] or "+=" in source[n - 1] for n in lines)
-
-
-class Moody(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc = nn.Linear(3, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.fc(x)) if self.training else F.relu(self.fc(x)) + 1
-
-
-class Talkative(Moody):
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.fc(x))
-
-    def embed(self, x: Tensor) -> Tensor:
-        out: Tensor = self.fc(x)
-        return out
-
-
-@pytest.mark.parametrize(
-    ("inner", "words"),
-    [(Moody, "different things in training"), (Talkative, "methods besides forward (embed)")],
-)
-def test_a_forward_that_must_not_be_rewritten_is_left(inner: type[nn.Module], words: str) -> None:
-    result = convert(nn.Sequential(inner(), nn.Linear(3, 2)), weights="new")
-    assert words in result.refused[0].reason
-    assert isinstance(result.model[0], inner)  # type: ignore[index]
-
-
-class Gate(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b = nn.Linear(3, 4), nn.Linear(3, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.a(x) * torch.sigmoid(self.b(x)))
-
-
-def test_answers_and_gates_called_in_a_forward_are_left() -> None:
-    result = convert(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), Gate()), weights="new")
-    reasons = {one.what: one.reason for one in result.refused}
-    assert "model's answer" in reasons["relu in 2"]
-    assert "fixed point" in reasons["product in 2"]
-    assert isinstance(result.model[2], Gate)  # type: ignore[index]
-
-
 def test_a_model_of_one_module_and_one_without_numbers() -> None:
     assert isinstance(convert(nn.ReLU()).model, sn.nn.SELU)
     with torch.device("meta"):
@@ -363,101 +221,6 @@ def test_a_model_of_one_module_and_one_without_numbers() -> None:
         result = convert(model, weights=weights)
         assert next(result.model.parameters()).is_meta
         assert isinstance(result.model[2], sn.nn.SELU)  # type: ignore[index]
-
-
-class Shared(nn.Module):
-    """One ReLU and one batch norm for two layers, as many write it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc1, self.fc2, self.fc3 = nn.Linear(4, 6), nn.Linear(6, 6), nn.Linear(6, 2)
-        self.bn = nn.BatchNorm1d(6)
-        self.relu = nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.relu(self.bn(self.fc1(x)))
-        out: Tensor = self.fc3(self.relu(self.bn(self.fc2(x))))
-        return out
-
-
-class Attention(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.q, self.k, self.norm = nn.Linear(6, 6), nn.Linear(6, 6), nn.LayerNorm(6)
-
-    def forward(self, x: Tensor) -> Tensor:
-        score = torch.softmax(self.q(x) @ self.k(x).transpose(1, 2), -1)
-        out: Tensor = self.norm(x + score @ x)
-        return out
-
-
-class Undecided(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.ReLU())
-        self.norm = nn.BatchNorm1d(4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.norm(x) if x.sum() > 0 else self.body(x)
-        return out
-
-
-REFUSED: dict[str, Any] = {
-    "shared batch norm": (Shared(), {"keep_function": True}, "bn", "several places"),
-    "layer norm": (
-        nn.Sequential(nn.Linear(4, 5), nn.LayerNorm(5), nn.ReLU()),
-        {"weights": "keep"},
-        "1",
-        "each row",
-    ),
-    "no statistics": (
-        nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5, track_running_stats=False)),
-        {"keep_function": True},
-        "1",
-        "running statistics",
-    ),
-    "answer": (nn.Sequential(nn.Linear(4, 5), nn.ReLU()), {}, "1", "model's answer"),
-    "attention": (nn.Sequential(Attention(), nn.Linear(6, 2)), {}, "0", "softmax"),
-    "attention module": (nn.TransformerEncoderLayer(6, 2), {}, "", "softmax"),
-    "recurrent": (nn.Sequential(nn.LSTM(4, 5)), {}, "0", "gates"),
-    "lazy": (nn.Sequential(nn.LazyLinear(4), nn.ReLU(), nn.Linear(4, 2)), {}, "0", "no shape"),
-    "parametrised": (
-        nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 5)), nn.Tanh()),
-        {},
-        "0",
-        "parametrisation",
-    ),
-    "undecided": (Undecided(), {"keep_function": True}, "norm", "cannot be traced"),
-    "input norm": (
-        nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)),
-        {"weights": "new"},
-        "0",
-        "model's input",
-    ),
-    "wrong features": (
-        nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(3)),
-        {"keep_function": True},
-        "1",
-        "3 features",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_done_is_refused_with_a_reason(name: str) -> None:
-    model, options, place, words = REFUSED[name]
-    result = convert(copy.deepcopy(model), **options)
-    found = [one for one in result.refused if one.place == place]
-    assert len(found) == 1, result.refused
-    assert words in found[0].reason
-    assert found[0].remedy
-    assert not [c for c in result.changes if c.place == place or c.place.startswith(f"{place}.")]
-
-
-def test_a_shared_activation_is_replaced_once() -> None:
-    result = convert(Shared(), weights="new")
-    assert isinstance(result.model.relu, sn.nn.SELU)
-    assert [c.place for c in result.changes if c.kind == "activation"] == ["relu"]
 
 
 @pytest.mark.parametrize(
@@ -525,113 +288,6 @@ def test_few_rows_are_not_standardised_by_chance() -> None:
     assert [r.remedy for r in one.refused] == ["pass more rows of the training data"]
 
 
-class Two(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b, self.act = nn.Linear(3, 5), nn.Linear(4, 5), nn.ReLU()
-        self.out = nn.Linear(5, 2)
-
-    def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        out: Tensor = self.out(self.act(self.a(x) - self.b(z)))
-        return out
-
-
-def test_several_inputs_are_told() -> None:
-    x, z = 5 + torch.randn(30, 3), 5 + torch.randn(30, 4)
-    for data in ((x, z), {"x": x, "z": z}, [(x, z)]):
-        result = convert(Two(), data)
-        assert not inputs_changed(result)
-        assert [(r.what, r.place) for r in result.refused] == [("the model's inputs", "")]
-        assert "which of them to standardise is not known" in result.refused[0].reason
-        assert convert(Two(), data, standardize=False).refused == ()
-        assert convert(Two(), data, keep_function=True).refused == ()
-
-
-def test_a_compiled_model_is_left_alone() -> None:
-    model = torch.compile(deep(1, 8), backend="eager")
-    result = convert(model, 9 + torch.randn(30, 8))  # type: ignore[arg-type]
-    assert result.changes == ()
-    assert [(r.place, r.what) for r in result.refused] == [("", "compiled module")]
-    assert "model._orig_mod" in result.refused[0].remedy
-    assert "afterwards" in result.refused[0].remedy
-
-
-class Settings(dict[str, float]):
-    __getattr__ = dict.__getitem__
-
-    def __deepcopy__(self, memo: Any) -> Settings:
-        return Settings(self)
-
-
-class Untraceable(nn.Module):
-    """Settings as many write them: what they do not hold is a KeyError, which torch.fx meets."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer, self.out, self.settings = nn.Linear(4, 5), nn.Linear(5, 2), Settings(p=0.2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.out(F.relu(self.layer(x), self.settings))  # type: ignore[arg-type]
-        return out
-
-
-def test_an_untraceable_forward_is_told_in_words() -> None:
-    found = convert(Untraceable()).refused
-    assert found
-    assert "torch.fx cannot follow it" in found[0].reason
-    assert not any("__fx" in str(one) or "KeyError" in str(one) for one in found)
-
-
-class Pooled(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.early = nn.AvgPool2d(2)  # of the data
-        self.one, self.two = nn.Conv2d(3, 4, 3), sn.nn.ConvSELU2d(4, 5, 3)
-        self.last, self.three, self.out = nn.MaxPool2d(2), nn.Conv2d(5, 6, 1), nn.Linear(6, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.max_pool2d(F.relu(self.one(self.early(x))), 2)
-        x = F.relu(self.three(self.last(self.two(x))))
-        out: Tensor = self.out(F.adaptive_avg_pool2d(x, 1).flatten(1))
-        return out
-
-
-def test_pools_between_layers_are_told() -> None:
-    model = nn.Sequential(
-        nn.MaxPool2d(2),
-        nn.Conv2d(3, 4, 3),
-        nn.MaxPool2d((2, 3), 2),
-        nn.ReLU(),
-        nn.AvgPool2d(2, padding=1),
-        nn.Dropout(0.1),
-        nn.Conv2d(4, 5, 2),
-        nn.ReLU(),
-        sn.nn.AvgPool2d(2),
-        nn.Conv2d(5, 5, 2),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(5, 2),
-    )
-    stride = "drop it, and give the convolution before it its stride"
-    for weights in ("new", "keep"):
-        found = convert(model, weights=weights).refused
-        assert [(one.place, one.what, one.remedy) for one in found] == [
-            (
-                "2",
-                "MaxPool2d",
-                f"selfnorm.nn.MaxPool2d((2, 3), 2, correlation=c) in its place, or {stride}",
-            ),
-            ("4", "AvgPool2d", stride),
-        ]
-        assert found[0].reason.startswith("before SELU layers it shifts the mean up and shrinks")
-        assert found[1].reason.startswith("before SELU layers it shrinks")
-    assert convert(model, keep_function=True).refused == ()
-    called = convert(Pooled(), weights="new").refused
-    assert [one.what for one in called] == ["max_pool2d in the model", "MaxPool2d"]
-    assert called[0].place.startswith("test_convert.py:")
-
-
 def test_padding_repeats_the_border() -> None:
     model = nn.Sequential(nn.Conv1d(2, 3, 3, padding="same"), nn.ReLU(), nn.Conv1d(3, 2, 3))
     result = convert(model, weights="new")
@@ -671,39 +327,32 @@ def test_a_model_that_cannot_be_copied_is_told_so() -> None:
         convert(model)
 
 
-class FunctionalNorms(nn.Module):
-    mean: Tensor
-    var: Tensor
-
-    def __init__(self, n: int) -> None:
+class Two(nn.Module):
+    def __init__(self) -> None:
         super().__init__()
-        self.one, self.two = nn.Linear(n, n + 3), nn.Linear(n + 3, n)
-        self.gain = nn.Parameter(torch.ones(n + 3))
-        self.register_buffer("mean", torch.zeros(n))
-        self.register_buffer("var", torch.ones(n))
+        self.a, self.b, self.act = nn.Linear(3, 5), nn.Linear(4, 5), nn.ReLU()
+        self.out = nn.Linear(5, 2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        h = F.relu(F.layer_norm(self.one(x), (33,), self.gain))
-        h = F.batch_norm(self.two(h), self.mean, self.var, training=self.training)
-        return F.normalize(x + F.gelu(h))
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        out: Tensor = self.out(self.act(self.a(x) - self.b(z)))
+        return out
 
 
-def test_norms_that_a_forward_calls_go_with_their_numbers() -> None:
-    torch.manual_seed(9)
-    model = nn.Sequential(nn.Linear(9, 30), nn.ReLU(), FunctionalNorms(30), nn.Linear(30, 2))
-    result = sn.convert(model, weights="new")
-    names = set(result.model.state_dict())
-    assert not names & {"2.gain", "2.mean", "2.var"}
-    assert {"2.one.weight", "2.two.bias"} <= names
-    x = torch.randn(7, 9)
-    part = result.model.get_submodule("2")
-    h = sn.functional.selu(result.model[0](x))  # type: ignore[index]
-    f = sn.functional.selu(part.two(sn.functional.selu(part.one(h))))  # type: ignore[operator]
-    # F.normalize stays, though it stands in the line of the sum.
-    expected = F.normalize((h + f) * 0.5**0.5)
-    for training in (True, False):
-        assert torch.allclose(part.train(training)(h), expected, atol=1e-6)
-    assert [one.what for one in result.refused] == ["normalize in 2"]
-    kept = {one.what: one.reason for one in sn.convert(model, weights="keep", dry_run=True).refused}
-    for name in ("layer_norm", "batch_norm"):
-        assert "no module that could be folded" in kept[f"{name} in 2"]
+def test_several_inputs_are_told() -> None:
+    x, z = 5 + torch.randn(30, 3), 5 + torch.randn(30, 4)
+    for data in ((x, z), {"x": x, "z": z}, [(x, z)]):
+        result = convert(Two(), data)
+        assert not inputs_changed(result)
+        assert [(r.what, r.place) for r in result.refused] == [("the model's inputs", "")]
+        assert "which of them to standardise is not known" in result.refused[0].reason
+        assert convert(Two(), data, standardize=False).refused == ()
+        assert convert(Two(), data, keep_function=True).refused == ()
+
+
+def test_a_compiled_model_is_left_alone() -> None:
+    model = torch.compile(deep(1, 8), backend="eager")
+    result = convert(model, 9 + torch.randn(30, 8))  # type: ignore[arg-type]
+    assert result.changes == ()
+    assert [(r.place, r.what) for r in result.refused] == [("", "compiled module")]
+    assert "model._orig_mod" in result.refused[0].remedy
+    assert "afterwards" in result.refused[0].remedy

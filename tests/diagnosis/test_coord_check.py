@@ -13,7 +13,7 @@ from torch import nn
 import selfnorm as sn
 from selfnorm.errors import DataError, DomainError
 
-from .nets import lecun, mlp
+from .parts import lecun, mlp
 
 SMALL: dict[str, Any] = {"depths": (2, 6, 12), "widths": (48, 96), "repeats": 2}
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import selfnorm as sn
 from selfnorm.errors import DataError, DomainError
 
-from .nets import FlowMatching, ResNet, SeluHead, Tagger, Transformer, lecun, mlp, standard
+from .parts import FlowMatching, ResNet, SeluHead, Tagger, Transformer, lecun, mlp, standard
 
 X = standard(300)
 

@@ -17,7 +17,7 @@ from selfnorm.diagnosis import RULES, Finding, findings_markdown, findings_text
 from selfnorm.diagnosis._records import sorted_findings
 from selfnorm.errors import DomainError
 
-from .nets import mlp, standard
+from .parts import mlp, standard
 
 HOSTILE = "<script>alert(1)</script>|`x`\n# head\x1b[31m"
 

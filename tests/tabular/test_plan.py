@@ -52,6 +52,16 @@ def test_a_small_variance_drops_at_the_neutral_rate_at_any_depth(point: Any) -> 
     assert gradient_growth(small) == pytest.approx(1.0, abs=1e-6)
 
 
+def test_more_layers_than_four_take_smaller_steps_and_more() -> None:
+    four, deep = plan(4), plan(36)
+    assert plan(2).epochs == four.epochs
+    assert plan(2).learning_rate == four.learning_rate == 3e-3
+    assert deep.learning_rate == pytest.approx(3e-3 / 9.0)
+    assert deep.epochs == 3 * four.epochs
+    given = plan(36, max_iter=7, learning_rate_init=0.01)
+    assert (given.epochs, given.learning_rate) == (7, 0.01)
+
+
 def test_few_layers_and_given_values_stay() -> None:
     assert plan(15).architecture.fixed_point == (0.0, 1.0)
     assert plan(15).dropout == 0.05

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from selfnorm.cli._tables import bad_data, load_model
+from selfnorm.cli._tables import bad_data, check_model, check_table, load_model
 
 __all__ = ["predict"]
 
@@ -29,6 +29,8 @@ def predict(model: Path, data: Path, out: Path, proba: bool, as_json: bool) -> N
     The rows keep their order. The target's column is not needed; columns that the model does not
     know are ignored.
     """
+    check_table(data)
+    check_model(model)
     from selfnorm.tabular._table_prediction import predict_table
 
     with bad_data():

@@ -13,7 +13,7 @@ import rich.markup
 import rich.table
 
 from selfnorm._files import write_atomically
-from selfnorm.cli._tables import MODEL, bad_data
+from selfnorm.cli._tables import MODEL, bad_data, check_table
 
 __all__ = ["train"]
 
@@ -92,6 +92,7 @@ def train(
             f"{str(out)!r} holds {', '.join(there)} of an earlier training; choose another --out, "
             "or replace them with --force."
         )
+    check_table(data)
     from selfnorm import report
     from selfnorm.tabular._saving import save
     from selfnorm.tabular._table_training import train_table

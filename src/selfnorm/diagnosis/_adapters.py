@@ -8,7 +8,8 @@ import sys
 import warnings
 from typing import Any
 
-from selfnorm.diagnosis._monitor import Monitor, drift_of
+from selfnorm.diagnosis._drift import drift_of
+from selfnorm.diagnosis._monitor import Monitor
 from selfnorm.diagnosis._monitor_log import Log, Record, flat, log_of
 from selfnorm.diagnosis._records import Finding
 from selfnorm.errors import DomainError, MissingDependencyError

@@ -11,7 +11,13 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from selfnorm.diagnosis import _rules_conv, _rules_order, _rules_size, _rules_weights
+from selfnorm.diagnosis import (
+    _rules_conv,
+    _rules_dropout,
+    _rules_order,
+    _rules_size,
+    _rules_weights,
+)
 from selfnorm.diagnosis._arguments import as_arguments, guesses
 from selfnorm.diagnosis._batches import first_batch
 from selfnorm.diagnosis._context import Context, join_places
@@ -30,8 +36,8 @@ _Rule = Callable[[Context], Iterator[Finding]]
 _RULES: Final[tuple[_Rule, ...]] = (
     _rules_weights.initialisation,
     _rules_weights.activation_constants,
-    _rules_order.plain_dropout,
-    _rules_order.alpha_dropout,
+    _rules_dropout.plain_dropout,
+    _rules_dropout.alpha_dropout,
     _rules_order.normalisation,
     _rules_order.residual,
     _rules_order.low_precision,

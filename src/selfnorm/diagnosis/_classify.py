@@ -4,212 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from selfnorm.constants import ALPHA01, LAMBDA01
+from selfnorm.diagnosis._function_names import (
+    ACTIVATIONS,
+    ALPHA,
+    ASIDE,
+    ATTENTION,
+    DROPOUTS,
+    MIXING,
+    NORMS,
+    PYTHON,
+    RECURRENT,
+    SHAPES,
+    WEIGHTS,
+)
 
 __all__ = ["Call", "base_name", "classify"]
-
-_ACTIVATIONS: Final = frozenset(
-    [
-        "celu",
-        "elu",
-        "erf",
-        "gelu",
-        "glu",
-        "hardshrink",
-        "hardsigmoid",
-        "hardswish",
-        "hardtanh",
-        "leaky_relu",
-        "logsigmoid",
-        "mish",
-        "prelu",
-        "relu",
-        "relu6",
-        "rrelu",
-        "selu",
-        "sigmoid",
-        "silu",
-        "sin",
-        "softplus",
-        "softshrink",
-        "softsign",
-        "tanh",
-        "tanhshrink",
-        "threshold",
-    ]
-)
-_WEIGHTS: Final = frozenset(
-    [
-        "linear",
-        "bilinear",
-        "conv1d",
-        "conv2d",
-        "conv3d",
-        "conv_transpose1d",
-        "conv_transpose2d",
-        "conv_transpose3d",
-        "matmul",
-        "mm",
-        "bmm",
-        "addmm",
-        "__matmul__",
-        "__rmatmul__",
-        "einsum",
-    ]
-)
-_NORMS: Final = frozenset(
-    [
-        "batch_norm",
-        "layer_norm",
-        "group_norm",
-        "instance_norm",
-        "rms_norm",
-        "local_response_norm",
-        "sync_batch_norm",
-        "native_layer_norm",
-        "native_group_norm",
-        "normalize",
-    ]
-)
-_SHAPES: Final = frozenset(
-    [
-        "view",
-        "reshape",
-        "flatten",
-        "unflatten",
-        "squeeze",
-        "unsqueeze",
-        "permute",
-        "transpose",
-        "t",
-        "movedim",
-        "contiguous",
-        "clone",
-        "detach",
-        "to",
-        "float",
-        "double",
-        "half",
-        "bfloat16",
-        "expand",
-        "expand_as",
-        "repeat",
-        "chunk",
-        "split",
-        "unbind",
-        "__getitem__",
-        "select",
-        "narrow",
-        "pad",
-        "roll",
-        "flip",
-        "view_as",
-        "reshape_as",
-        "type",
-        "type_as",
-        "__get__",
-        "requires_grad",
-        "moveaxis",
-        "swapaxes",
-        "swapdims",
-        "ravel",
-        "identity",
-        "nan_to_num",
-        "tile",
-        "pixel_shuffle",
-        "pixel_unshuffle",
-        "channel_shuffle",
-        "fold",
-        "unfold",
-        "gather",
-        "index_select",
-        "masked_select",
-        "unsafe_chunk",
-        "tensor_split",
-        "dropout_off",
-        "positive",
-        "cpu",
-        "cuda",
-        "alias",
-        "split_with_sizes",
-        "upsample",
-        "interpolate",
-    ]
-)
-_RECURRENT: Final = frozenset(
-    [
-        "lstm",
-        "gru",
-        "rnn_tanh",
-        "rnn_relu",
-        "lstm_cell",
-        "gru_cell",
-        "rnn_tanh_cell",
-        "rnn_relu_cell",
-    ]
-)
-_ATTENTION: Final = frozenset(
-    [
-        "multi_head_attention_forward",
-        "scaled_dot_product_attention",
-        "softmax",
-        "log_softmax",
-        "_native_multi_head_attention",
-        "_transformer_encoder_layer_fwd",
-    ]
-)
-_MIXING: Final = frozenset(
-    [
-        "scatter",
-        "scatter_add",
-        "scatter_reduce",
-        "index_add",
-        "index_reduce",
-        "index_put",
-        "segment_reduce",
-        "spmm",
-        "_sparse_mm",
-    ]
-)
-_DROPOUTS: Final = frozenset(["dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"])
-_ALPHA: Final = frozenset(["alpha_dropout", "feature_alpha_dropout"])
-_PYTHON: Final = {
-    "__add__": "add", "__radd__": "add", "__iadd__": "add", "__sub__": "sub", "__rsub__": "sub",
-    "__isub__": "sub", "__mul__": "mul", "__rmul__": "mul", "__imul__": "mul",
-    "__truediv__": "div", "__itruediv__": "div", "__div__": "div", "true_divide": "div",
-    "multiply": "mul", "divide": "div", "subtract": "sub", "rsub": "sub", "arctan": "atan",
-}  # fmt: skip
-# Results that tell of a signal without being one.
-_ASIDE: Final = frozenset(
-    [
-        "size",
-        "dim",
-        "numel",
-        "is_floating_point",
-        "stride",
-        "item",
-        "shape",
-        "ndim",
-        "device",
-        "dtype",
-        "grad",
-        "grad_fn",
-        "requires_grad_",
-        "retain_grad",
-        "tolist",
-        "all",
-        "any",
-        "isnan",
-        "isfinite",
-        "equal",
-        "allclose",
-        "__len__",
-    ]
-)
 
 
 class Call(NamedTuple):
@@ -223,7 +37,7 @@ class Call(NamedTuple):
 def base_name(function: Any) -> str:
     """Return a function's name without overload and without the mark of an in-place form."""
     name = str(getattr(function, "__name__", function)).partition(".")[0]
-    name = _PYTHON.get(name, name)
+    name = PYTHON.get(name, name)
     return name[:-1] if name.endswith("_") and not name.endswith("__") else name
 
 
@@ -242,34 +56,34 @@ def classify(
     raw = str(getattr(function, "__name__", function))
     inplace = bool(kwargs.get("inplace")) or (raw.endswith("_") and not raw.endswith("__"))
     inplace = inplace or (raw.startswith("__i") and raw != "__invert__")
-    if name in _ASIDE:
+    if name in ASIDE:
         return None
     if str(getattr(function, "__module__", "")).startswith("torch._ops"):
         ours = _own_op(name, args, kwargs)
         if ours is not None:
             return ours
-    if name in _ACTIVATIONS:
+    if name in ACTIVATIONS:
         facts = {"inplace": inplace, **_constants(name, args, kwargs)}
         # aten's elu has a scale: with one it is a SELU of another fixed point.
         scaled = name == "elu" and facts["scale"] != 1.0
         return Call("activation", "selu" if scaled else name, facts)
-    if name in _WEIGHTS:
+    if name in WEIGHTS:
         return _weight(name, args, kwargs, is_signal)
-    if name in _DROPOUTS or name in _ALPHA:
+    if name in DROPOUTS or name in ALPHA:
         facts = {
             "p": _argument(args, kwargs, 1, "p", 0.5),
-            "training": _argument(args, kwargs, 2, "training", name in _DROPOUTS),
+            "training": _argument(args, kwargs, 2, "training", name in DROPOUTS),
         }
-        return Call("dropout" if name in _DROPOUTS else "alpha_dropout", name, facts)
-    if name in _NORMS:
+        return Call("dropout" if name in DROPOUTS else "alpha_dropout", name, facts)
+    if name in NORMS:
         return Call("norm", name, _norm(function, name, args, kwargs))
     if "pool" in name:
         return Call("pool", name, _pool(name, args, kwargs))
     if name in ("mean", "amax", "max") and _argument(args, kwargs, 1, "dim", None) is not None:
         return Call("pool", f"{name}_over_dims", {"size": None})
-    if name in _RECURRENT:
+    if name in RECURRENT:
         return Call("recurrent", name, {})
-    if name in _ATTENTION:
+    if name in ATTENTION:
         return Call("attention", name, {})
     if name in ("embedding", "embedding_bag"):
         return Call("embedding", name, {})
@@ -286,9 +100,9 @@ def classify(
         return Call("scale", name, facts)
     if name in ("cat", "concat", "concatenate", "stack", "hstack", "column_stack"):
         return Call("cat", name, {})
-    if name in _SHAPES:
+    if name in SHAPES:
         return Call("shape", name, {})
-    if name in _MIXING:
+    if name in MIXING:
         return Call("mix", name, {})
     if name == "neg":
         return Call("scale", name, {"factor": -1.0, "division": False})

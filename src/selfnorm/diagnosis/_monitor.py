@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import warnings
 from collections import deque
 from types import TracebackType
@@ -12,17 +11,17 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from selfnorm import theory
-from selfnorm.diagnosis._exchange import ACTIVATIONS, name_of_activation
+from selfnorm.diagnosis._drift import drift_of, word_of
+from selfnorm.diagnosis._exchange import ACTIVATIONS
 from selfnorm.diagnosis._listed import is_scripted
 from selfnorm.diagnosis._monitor_calls import Called, CallWatcher
 from selfnorm.diagnosis._monitor_log import Log, Record, log_of
-from selfnorm.diagnosis._records import Finding, finding
+from selfnorm.diagnosis._records import Finding
 from selfnorm.errors import DomainError
 from selfnorm.nn import SELU, LinearSELU
 from selfnorm.nn._row_norms import rows_of
 
-__all__ = ["Monitor", "drift_of"]
+__all__ = ["Monitor"]
 
 _WATCHED: Final = (*ACTIVATIONS, nn.SELU, SELU, nn.Tanh, nn.Sigmoid)
 
@@ -357,11 +356,7 @@ class _NoHook:
 
 
 def _name(seen: _Seen | None) -> str:
-    return "" if seen is None or seen.activation is None else _word(seen.activation)
-
-
-def _word(activation: nn.Module | Called) -> str:
-    return activation.name if isinstance(activation, Called) else type(activation).__name__
+    return "" if seen is None or seen.activation is None else word_of(seen.activation)
 
 
 def _is_compiled(module: nn.Module) -> bool:
@@ -376,54 +371,3 @@ def _numbers(values: list[Tensor]) -> list[float]:
         return [float(value) for value in values]
     numbers: list[float] = torch.stack(values).tolist()
     return numbers
-
-
-def drift_of(path: str, tau: float, activation: nn.Module | Called) -> Finding | None:
-    """Return a finding if a layer's mean sum of squares has left its activation's range."""
-    limits = _range(activation)
-    if limits is None or limits.low < tau < limits.high:
-        return None
-    if not math.isfinite(tau):
-        return finding(
-            "not-finite",
-            path,
-            "The layer has infinite weights or weights that are not numbers.",
-            "load the last checkpoint before this happened, and lower the learning rate",
-            weight_sumsq=tau,
-        )
-    low, high = limits
-    side, words = ("below", "dies out") if tau <= low else ("above", "grows without bound")
-    return finding(
-        "weight-decay-drift",
-        path,
-        f"the squares of a unit's weights sum to {tau:.3g} on average, {side} the range "
-        f"({low:.3g}, {high:.3g}) in which {_word(activation)} normalises itself: with "
-        f"depth the variance {words}",
-        "selfnorm.nn.keep_row_norms(model, optimizer), and no weight decay on these layers",
-        weight_sumsq=tau,
-        low=low,
-        high=high,
-    )
-
-
-def _range(activation: nn.Module | Called) -> theory.WeightScaleRange | None:
-    if isinstance(activation, Called):
-        return _range_of(*activation)
-    if isinstance(activation, SELU | LinearSELU):
-        return _range_at(activation.mean, activation.var)
-    known = name_of_activation(activation)
-    return None if known is None else _range_of(known.name, known.parameters)
-
-
-@functools.lru_cache(maxsize=64)
-def _range_at(mean: float, var: float) -> theory.WeightScaleRange | None:
-    found = theory.solve(mean, var)
-    return _range_of("selu", (("alpha", float(found.alpha)), ("scale", float(found.scale))))
-
-
-@functools.lru_cache(maxsize=64)
-def _range_of(
-    name: str, parameters: tuple[tuple[str, float], ...]
-) -> theory.WeightScaleRange | None:
-    act = theory.activation(name, **dict(parameters))
-    return theory.weight_scale_range(act, form="mean_field")

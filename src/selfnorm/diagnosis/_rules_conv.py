@@ -9,9 +9,9 @@ from typing import Any, Final
 from torch import nn
 
 from selfnorm.diagnosis._context import Context, join_places
+from selfnorm.diagnosis._fixes import replace_fix
 from selfnorm.diagnosis._graph import Op
 from selfnorm.diagnosis._records import Finding, finding
-from selfnorm.diagnosis._rules_order import replace_fix
 
 __all__ = ["padding", "pooling"]
 

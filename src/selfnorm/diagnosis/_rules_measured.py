@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from selfnorm.diagnosis._context import Context
+from selfnorm.diagnosis._fixes import init_fix
 from selfnorm.diagnosis._probe import Measured
 from selfnorm.diagnosis._records import Finding, LayerMoments, finding
 from selfnorm.diagnosis._rules_size import for_depth_fix, neutral_dropout_fix
-from selfnorm.diagnosis._rules_weights import init_fix, looks_drawn
+from selfnorm.diagnosis._rules_weights import looks_drawn
 
 __all__ = ["measured_findings"]
 

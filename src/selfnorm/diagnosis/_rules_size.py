@@ -11,9 +11,9 @@ from torch import nn
 
 from selfnorm import theory
 from selfnorm.diagnosis._context import Context, code_path, fixed_point_of, join_places
+from selfnorm.diagnosis._fixes import names_of, replace_fix
 from selfnorm.diagnosis._graph import PASSING, Op
 from selfnorm.diagnosis._records import Finding, finding
-from selfnorm.diagnosis._rules_order import names_of, replace_fix
 
 __all__ = ["depth", "for_depth_fix", "input_moments", "neutral_dropout_fix", "optimizer", "width"]
 

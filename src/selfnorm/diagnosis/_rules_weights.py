@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
-from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
-from torch.nn.utils.parametrize import is_parametrized
 
 from selfnorm import theory
 from selfnorm.diagnosis._context import Context, code_path, join_places, scale_range
+from selfnorm.diagnosis._fixes import init_fix
 from selfnorm.diagnosis._graph import Op
 from selfnorm.diagnosis._records import Finding, finding
 from selfnorm.diagnosis._weights import TRUNCATED_VAR, WeightFacts
@@ -25,7 +23,6 @@ _FAINT: Final = 1e-2
 _LOUD: Final = 1e2
 _SIGMAS: Final = 5.0  # standard errors beyond which something is not chance
 _ENOUGH: Final = 64  # weights by which a distribution can be told
-_SMALL: Final = 0.05  # a sum of squares that nobody has by default
 _ROUNDING: Final = 2.0**-8  # of a bound in bfloat16, and of the weights in it
 
 
@@ -340,104 +337,3 @@ def _scale_finding(
         layers=len(ops),
         **({} if var is None else {"predicted_var": var}),
     )
-
-
-# ---- the line that initialises ----------------------------------------------------------------
-
-_REFUSED: Final = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
-
-
-def init_fix(context: Context, ops: Sequence[Op], how: str = "") -> str:
-    """Return the shortest line that initialises these layers and spoils no other."""
-    modules = context.modules
-    paths = list(dict.fromkeys(op.place for op in ops))
-    known = all(
-        path in modules and isinstance(getattr(modules[path], "weight", None), nn.Parameter)
-        for path in paths
-    )
-    if not known:
-        return _fix_of_no_parameter(context, ops, paths)
-    whole = _common_root(paths, modules)
-    if whole is not None and _may_initialise(context, modules[whole], whole, paths):
-        return f"selfnorm.init.initialize_({code_path(whole)}{how})"
-    if len(paths) == 1:
-        return f"selfnorm.init.initialize_({code_path(paths[0])}{how})"
-    one = f"model.get_submodule(name){how}"
-    return f"for name in {tuple(paths)!r}: selfnorm.init.initialize_({one})"
-
-
-def _fix_of_no_parameter(context: Context, ops: Sequence[Op], paths: Sequence[str]) -> str:
-    """Return the line for weights that are computed, or that a forward uses without a layer."""
-    modules = context.modules
-    computed = [p for p in paths if p in modules and is_parametrized(modules[p], "weight")]
-    plain = [p for p in paths if p in modules and isinstance(modules[p], nn.Linear | _ConvNd)]
-    if computed and plain == paths:
-        remove, start = "remove_parametrizations", "selfnorm.init.initialize_"
-        one = "model.get_submodule(name)"
-        return (
-            f"[torch.nn.utils.parametrize.{remove}({one}, 'weight') for name in {tuple(computed)!r}"
-            f"]; [{start}({one}) for name in {tuple(paths)!r}]  # remove the parametrisation first"
-        )
-    own = {
-        (p.data_ptr(), shape): f"model.get_parameter({name!r}){turn}"
-        for name, p in context.model.named_parameters()
-        if p.dim() == 2 and not p.is_meta
-        for shape, turn in ((p.t().stride(), ".t()"), (p.stride(), ""))
-    }
-    weights = [op.facts.get("weight") for op in ops]
-    keys = [(w.data_ptr(), w.stride()) for w in weights if isinstance(w, Tensor) and not w.is_meta]
-    if len(keys) == len(ops) and all(key in own for key in keys):
-        each = ", ".join(dict.fromkeys(own[key] for key in keys))
-        return f"[selfnorm.init.lecun_normal_(w) for w in ({each},)]"
-    return (
-        f"draw the weights of {', '.join(path or 'the model' for path in paths)} with variance "
-        "1/fan_in, as selfnorm.init.lecun_normal_ does; where they are computed (weight_norm, "
-        "spectral_norm, pruning), remove that first"
-    )
-
-
-def _common_root(paths: Sequence[str], modules: dict[str, nn.Module]) -> str | None:
-    """Return the path of the smallest module that contains all of these."""
-    parts = [path.split(".") if path else [] for path in paths]
-    common: list[str] = []
-    for step in zip(*parts, strict=False):
-        if len(set(step)) > 1:
-            break
-        common.append(step[0])
-    root = ".".join(common)
-    return root if root in modules else None
-
-
-def _may_initialise(context: Context, module: nn.Module, root: str, paths: Sequence[str]) -> bool:
-    """Tell whether nothing but SELU layers and linear heads would be drawn anew."""
-    if any(isinstance(one, _REFUSED) for one in module.modules()):
-        return False
-    ours = set(paths) | {op.place for op in context.selu_layers} | _heads(context)
-    has_weights: Callable[[nn.Module], Any] = lambda m: (  # noqa: E731
-        isinstance(getattr(m, "weight", None), nn.Parameter) and m.weight.dim() > 1  # type: ignore
-    )
-    inside = [
-        (f"{root}.{name}" if root and name else root or name)
-        for name, one in module.named_modules()
-        if has_weights(one)
-    ]
-    return all(name in ours for name in inside)
-
-
-def _heads(context: Context) -> set[str]:
-    """Weight layers that feed no activation: the outputs, unless they start small on purpose."""
-    return {
-        op.place
-        for op in context.graph.of("weight")
-        if not _is_small(context, op)
-        and all(
-            after is None or after.kind != "activation" or after.name in ("sigmoid", "tanh")
-            for after, _ in context.graph.after(op)
-        )
-    }
-
-
-def _is_small(context: Context, op: Op) -> bool:
-    """Tell the last layer of a policy, or one of zeros: torch's default has sums of 1/3."""
-    facts = context.weights(op)
-    return facts is not None and facts.tau < _SMALL

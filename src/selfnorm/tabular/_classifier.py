@@ -54,7 +54,8 @@ class SNNClassifier(ClassifierMixin, ClassPredictions):  # type: ignore[misc]
         loss (with early stopping: the held-out loss) has not fallen for ``n_iter_no_change``
         epochs.
     learning_rate_init : "auto" or float
-        The rate at the start, greater than 0.
+        The rate at the start, greater than 0. Auto: 0.003, for L > 4 hidden layers times
+        4 / L.
     weight_decay : "auto" or float
         Decoupled weight decay, 0 or more; biases do not decay. Auto: none up to 2,400 rows; above,
         one half of the members has it (up to 2, less the more classes, none for ten), and rows that
@@ -63,7 +64,7 @@ class SNNClassifier(ClassifierMixin, ClassPredictions):  # type: ignore[misc]
     batch_size : "auto" or int
         Rows of a step.
     max_iter : "auto" or int
-        Epochs: passes over the rows.
+        Epochs: passes over the rows. Auto: for L > 4 hidden layers sqrt(L / 4) times as many.
     label_smoothing : "auto" or float
         Share of the probability, in [0, 1), that the targets spread over all classes.
     class_weight : None, "balanced" or dict

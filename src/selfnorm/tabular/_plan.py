@@ -161,7 +161,9 @@ def plan_for(
         (features, *hidden, outputs), activation=given["activation"], fixed_point=point
     )
     dropout = choose("dropout", min(rule.dropout, _bearable_rate(architecture)))
-    epochs = choose("max_iter", rule.epochs)
+    # A step moves every layer: in deeper networks smaller ones, and more of them.
+    deeper = max(1.0, len(hidden) / rule.depth)
+    epochs = choose("max_iter", round(rule.epochs * math.sqrt(deeper)))
     schedule: train.Constant | train.Cosine | train.Plateau = train.Cosine()
     if given["learning_rate"] == "constant":
         schedule = train.Constant()
@@ -185,7 +187,7 @@ def plan_for(
         device=device_of(given["device"]),
         verbose=bool(given["verbose"]),
         dropout=float(dropout),
-        learning_rate=float(choose("learning_rate_init", rule.learning_rate)),
+        learning_rate=float(choose("learning_rate_init", rule.learning_rate / deeper)),
         weight_decay=float(choose("weight_decay", rule.weight_decay)),
         seed=0,
     )

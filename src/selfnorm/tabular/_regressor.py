@@ -61,13 +61,14 @@ class SNNRegressor(RegressorMixin, NumberPredictions):  # type: ignore[misc]
         loss (with early stopping: the held-out loss) has not fallen for ``n_iter_no_change``
         epochs.
     learning_rate_init : "auto" or float
-        The rate at the start, greater than 0.
+        The rate at the start, greater than 0. Auto: 0.003, for L > 4 hidden layers times
+        4 / L.
     weight_decay : "auto" or float
         Decoupled weight decay, 0 or more; biases do not decay.
     batch_size : "auto" or int
         Rows of a step.
     max_iter : "auto" or int
-        Epochs: passes over the rows.
+        Epochs: passes over the rows. Auto: for L > 4 hidden layers sqrt(L / 4) times as many.
     categorical_features : "auto", None or sequence of str, int or bool
         Which columns are categories. ``"auto"``: those that hold text.
     bins : "auto" or int

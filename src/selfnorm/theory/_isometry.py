@@ -120,7 +120,7 @@ def jacobian_spread(
     f = activation(act)
     layers = layer_count(depth)
     require(
-        weights in _OF_WEIGHTS,
+        isinstance(weights, str) and weights in _OF_WEIGHTS,
         "weights",
         weights,
         "'gaussian' or 'orthogonal'",
