@@ -18,7 +18,6 @@ from selfnorm.train._architecture import layers_of
 __all__ = ["AveragedNetworks", "Ensemble"]
 
 _PRECISE_ROWS: Final = 1024  # up to here predictions are computed in float64
-_ALL: Final = slice(None)
 _FEW: Final = 1 << 14  # numbers
 _BLOCK_ELEMENTS: Final = 1 << 20  # of a layer's activations in float32, over all members
 
@@ -52,24 +51,21 @@ class Ensemble:
         self._layers[torch.float32] = [(w.float(), b.float()) for w, b in precise]
 
     @torch.inference_mode()
-    def __call__(self, X: NDArray[np.float32], members: slice = _ALL) -> NDArray[np.float64]:
+    def __call__(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return outputs, shape (members, n, outputs), for X of shape (n, features)."""
         count = len(X)
         if count <= _PRECISE_ROWS:
-            x = torch.from_numpy(X).to(self._device, torch.float64)
-            return self._outputs(x, members).cpu().numpy()
-        last = self._layers[torch.float32][-1][0][members]
-        found = np.empty((last.shape[0], count, last.shape[2]))
+            return self._outputs(torch.from_numpy(X).to(self._device, torch.float64)).cpu().numpy()
+        members, _, outputs = self._layers[torch.float32][-1][0].shape
+        found = np.empty((members, count, outputs))
         block = max(_PRECISE_ROWS, _BLOCK_ELEMENTS // self._widest)
         for start in range(0, count, block):
             part = torch.from_numpy(X[start : start + block]).to(self._device)
-            found[:, start : start + block] = self._outputs(part, members).cpu().numpy()
+            found[:, start : start + block] = self._outputs(part).cpu().numpy()
         return found
 
-    def _outputs(self, x: Tensor, members: slice) -> Tensor:
+    def _outputs(self, x: Tensor) -> Tensor:
         layers = self._layers[x.dtype]
-        if members != _ALL:
-            layers = [(weight[members], bias[members]) for weight, bias in layers]
         h = x.expand(layers[0][0].shape[0], *x.shape)
         for weight, bias in layers[:-1]:
             h = self._activate(torch.baddbmm(bias, h, weight))

@@ -20,6 +20,7 @@ __all__ = ["cross_fitted", "held_out", "held_out_outputs", "wants_cross_fit"]
 FOLDS: Final = 4  # of the members that are there for calibration alone
 _FROM_ROWS: Final = 5000  # from here on the members themselves hold rows out
 _SHARE: Final = 1 / 16  # of the rows, each member another part
+_BLOCK: Final = 1 << 16  # rows whose outputs are there at a time
 
 
 def held_out(job: Job, fraction: float, *, watched: bool = True) -> Job:
@@ -85,12 +86,19 @@ def held_out_outputs(ensemble: Ensemble, job: Job) -> tuple[NDArray[Any], NDArra
     Both of shape (kinds, n, outputs), for each kind of members; NaN where there is no such member.
     """
     held = job.held_out or []
-    outputs = ensemble(job.rows.X)
     unseen = np.zeros((len(held), len(job.rows), 1), dtype=bool)
-    for k, part in enumerate(held):
-        unseen[k, part] = True
+    for k, own in enumerate(held):
+        unseen[k, own] = True
     kinds = _kinds(job.plans[len(job.plans) - len(held) :])
-    return _means(outputs, unseen, kinds), _means(outputs, ~unseen, kinds)
+    both: list[tuple[NDArray[Any], NDArray[Any]]] = []
+    # All members' outputs for millions of rows would not fit; parts of equal size do.
+    count = -(-len(job.rows) // _BLOCK)
+    for rows in np.array_split(np.arange(len(job.rows)), count):
+        part = slice(rows[0], rows[-1] + 1)
+        outputs, mask = ensemble(job.rows.X[part]), unseen[:, part]
+        both.append((_means(outputs, mask, kinds), _means(outputs, ~mask, kinds)))
+    theirs, others = zip(*both, strict=True)
+    return np.concatenate(theirs, axis=1), np.concatenate(others, axis=1)
 
 
 def _means(outputs: NDArray[Any], mask: NDArray[Any], kinds: list[list[int]]) -> NDArray[Any]:
