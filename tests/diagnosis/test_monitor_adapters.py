@@ -120,6 +120,38 @@ def test_transformers() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
+def test_transformers_own_trainer(tmp_path: Any) -> None:
+    library: Any = pytest.importorskip("transformers", reason="transformers is not installed")
+    pytest.importorskip("accelerate", reason="accelerate is not installed")
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net()
+
+        def forward(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+            z = self.net(x)
+            return {"loss": nn.functional.cross_entropy(z, labels), "logits": z}
+
+    model, callback = Model(), transformers_monitor(every=2, warn=False)
+    arguments = library.TrainingArguments(
+        output_dir=str(tmp_path),
+        max_steps=5,
+        per_device_train_batch_size=4,
+        use_cpu=True,
+        report_to=[],
+        save_strategy="no",
+        disable_tqdm=True,
+    )
+    data = [{"x": x, "labels": label} for x, label in zip(*rows(12), strict=True)]
+    library.Trainer(model, arguments, train_dataset=data, callbacks=[callback]).train()
+    assert [record["step"] for record in callback.monitor.records] == [1, 3, 5]
+    assert callback.monitor.records[0]["layers"][0]["gradient_norm"] > 0
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 def test_lightning(tmp_path: Any) -> None:
     """Slow: importing the library takes longer than all else here."""
     library: Any = pytest.importorskip("pytorch_lightning", reason="lightning is not installed")
