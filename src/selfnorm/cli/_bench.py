@@ -18,7 +18,7 @@ __all__ = ["bench"]
 def bench(rounds: int, as_json: bool) -> None:
     """Measure layers, networks and the training engine here, beside PyTorch's own.
 
-    One thread, processor time, in turns; about half a minute. Medians and quartiles. The tables of
+    One thread, processor time, in turns; some twenty seconds. Medians and quartiles. The tables of
     the documentation come from the repository: python -m benchmarks.
     """
     rows = experiments.bench(rounds=rounds)
@@ -34,4 +34,4 @@ def bench(rounds: int, as_json: bool) -> None:
         low, middle, high = (f"{1e3 * s:.3g}" for s in (row.lower, row.median, row.upper))
         factor = "" if row.provider == ours else f"{row.factor:.2f} times {ours}'s"
         line = f"  {row.provider:38}{middle:>7} ms  ({low} to {high})"
-        click.echo(f"{line:66}{factor}".rstrip())
+        click.echo(f"{line:72}{factor}".rstrip())
