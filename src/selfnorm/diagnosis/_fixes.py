@@ -13,7 +13,9 @@ from selfnorm import nn as our_nn
 from selfnorm.diagnosis._context import Context, code_path
 from selfnorm.diagnosis._graph import Op
 
-__all__ = ["init_fix", "names_of", "replace_fix"]
+__all__ = ["STANDARDISE", "init_fix", "names_of", "replace_fix"]
+
+STANDARDISE: Final = "x = (x - x_train.mean(0)) / x_train.std(0).clamp_min(1e-6)"
 
 _SPELLED: Final = 8  # modules that a line names one by one
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from selfnorm.diagnosis._context import Context
-from selfnorm.diagnosis._fixes import init_fix
+from selfnorm.diagnosis._fixes import STANDARDISE, init_fix
 from selfnorm.diagnosis._probe import Measured
 from selfnorm.diagnosis._records import Finding, LayerMoments, finding
 from selfnorm.diagnosis._rules_size import for_depth_fix, neutral_dropout_fix
@@ -60,7 +60,9 @@ def _variance(context: Context, layers: Sequence[LayerMoments]) -> Iterator[Find
         f"{len(bad)} of {sum(1 for x in layers if x.target_var)} SELUs are off, this one most: "
         f"mean {one.mean:.3g} and variance {one.var:.3g}, where {one.target_mean:.3g} and "
         f"{one.target_var:.3g} are kept.",
-        "mend what the other findings name; if there are none, standardise the input",
+        "selfnorm.nn.keep_row_norms(model, optimizer)"
+        if trained
+        else f"{STANDARDISE}  # once the other findings are mended",
         severity="warning" if trained or not extreme else None,
         mean=one.mean,
         var=one.var,

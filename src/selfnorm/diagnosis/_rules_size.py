@@ -11,7 +11,7 @@ from torch import nn
 
 from selfnorm import theory
 from selfnorm.diagnosis._context import Context, code_path, fixed_point_of, join_places
-from selfnorm.diagnosis._fixes import names_of, replace_fix
+from selfnorm.diagnosis._fixes import STANDARDISE, names_of, replace_fix
 from selfnorm.diagnosis._graph import PASSING, Op
 from selfnorm.diagnosis._records import Finding, finding
 
@@ -30,7 +30,6 @@ _SPARSE: Final = 0.95
 _BINARY: Final = 0.75
 _FEATURES: Final = 4
 _STEPS: Final = 10_000
-_STANDARDISE: Final = "x = (x - x_train.mean(0)) / x_train.std(0).clamp_min(1e-6)"
 
 
 def depth(context: Context) -> Iterator[Finding]:
@@ -183,7 +182,7 @@ def input_moments(context: Context) -> Iterator[Finding]:
             "sparse-input",
             join_places(op.place for op in sparse),
             f"{share:.1%} of the input's values are one and the same.",
-            f"{_STANDARDISE}  # or torch.nn.Embedding for categories",
+            f"{STANDARDISE}  # or torch.nn.Embedding for categories",
             share=share,
         )
         return
@@ -202,7 +201,7 @@ def input_moments(context: Context) -> Iterator[Finding]:
             )
             return
         if _is_off(context, op):
-            yield _not_standardised(context, op, "layer", _STANDARDISE)
+            yield _not_standardised(context, op, "layer", STANDARDISE)
             return
     for op in context.selu_layers:
         if _is_behind_foreign(context, op) and _is_off(context, op):
